@@ -1,0 +1,33 @@
+# `make demo`: set up and run the embedded study. `make test`: set up and run every test.
+PYTHON ?= python3
+CORES ?= 2
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/demo.done
+	$(VENV)/bin/snakemake --cores $(CORES)
+
+test: $(VENV)/dev.done
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest tests
+
+lint: $(VENV)/dev.done
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile workflow/rules
+	$(VENV)/bin/snakemake --lint
+
+$(VENV)/demo.done: requirements.txt requirements-embedded.txt constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $$(grep '^torch==' requirements.txt)
+	$(PIP) --requirement requirements.txt
+	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement requirements-embedded.txt
+	touch $@
+
+$(VENV)/dev.done: $(VENV)/demo.done requirements-dev.txt
+	$(PIP) --requirement requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .snakemake

@@ -1,0 +1,28 @@
+"""Tessera: which SAE features of which model, layer and width classify a labelled set, and do they transfer?"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/activations.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/probes.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    activations,
+    scores,
+    figures,
+
+
+rule all:
+    input:
+        rules.scores.input,
+        rules.figures.input,
+    default_target: True

@@ -1,0 +1,20 @@
+"""Read, check, sample and split one data set."""
+
+from tessera.data import describe, load_examples
+from tessera.io import write_parquet
+from tessera.job import job
+
+with job(snakemake) as log:
+    settings = snakemake.params
+    examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed, folds=settings.folds)
+    for split in describe(examples).iter_rows(named=True):
+        log.info("%s", split)
+        if split["texts_in_training"]:
+            log.warning(
+                "%s: %d of %d texts of split %s are in the training split too (leakage)",
+                snakemake.wildcards.data,
+                split["texts_in_training"],
+                split["examples"],
+                split["split"],
+            )
+    write_parquet(snakemake.output[0], examples)

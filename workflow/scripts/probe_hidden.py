@@ -1,0 +1,16 @@
+"""Baseline: the same probe on hidden states pooled over the same content tokens, standardised."""
+
+from pathlib import Path
+
+import polars as pl
+
+from tessera.baselines import read_hidden, standardise
+from tessera.job import job
+from tessera.probe import Task
+
+with job(snakemake) as log:
+    task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
+    files = [Path(shard) / f"hidden/layer={snakemake.wildcards.layer}.parquet" for shard in snakemake.input.shards]
+    cell = task.run(standardise(read_hidden(files, snakemake.wildcards.pooling), task.train_E))
+    log.info("%s", cell.scores.to_dicts())
+    cell.write(snakemake.output)

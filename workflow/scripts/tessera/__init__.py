@@ -1,0 +1,18 @@
+"""Tessera's library: what the rules compute, without the workflow engine.
+
+Array names carry their shape: N tokens, E examples, D residual width, W latents, C classes, B resamples.
+"""
+
+# One constant per stage, recorded among the parameters of its rule: raise it when a stage comes to mean
+# something else, and exactly that stage and what follows from it is computed anew.
+VERSIONS = {
+    "examples": 1,
+    "residuals": 1,
+    "train_sae": 1,
+    "prepare_sae": 1,
+    "activations": 1,
+    "features": 1,
+    "probes": 1,
+    "tables": 1,
+    "figures": 1,
+}

@@ -1,0 +1,41 @@
+"""What an SAE must beat: hidden states over the same content tokens, and bags of words."""
+
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import StandardScaler
+
+from tessera.io import open_parquet
+
+NGRAMS = {"word": ("word", (1, 2)), "char": ("char", (2, 5))}
+
+
+def read_hidden(files: list[Path], pooling: str) -> np.ndarray:
+    """Pooled hidden states [E, d], float32, examples ascending; `pooling` is sum, mean, max or last."""
+    column = "sum" if pooling == "mean" else pooling
+    tables = [open_parquet(file).read(columns=["example", "tokens", column]) for file in files]
+    example_E = np.concatenate([table["example"].to_numpy() for table in tables])
+    tokens_E = np.concatenate([table["tokens"].to_numpy() for table in tables])
+    parts = [table[column].combine_chunks() for table in tables]
+    hidden_ED = np.concatenate([part.values.to_numpy().reshape(len(part), -1) for part in parts])
+    if pooling == "mean":
+        hidden_ED = hidden_ED / tokens_E[:, None].astype(np.float32)
+    return hidden_ED[np.argsort(example_E, kind="stable")]
+
+
+def standardise(hidden_ED: np.ndarray, train_E: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance per dimension on the training rows."""
+    return StandardScaler().fit(hidden_ED[train_E]).transform(hidden_ED).astype(np.float32)
+
+
+def tfidf(texts: list[str], train_E: np.ndarray, unit: str) -> sp.csr_array:
+    """TF-IDF [E, n-grams] of `unit` (word 1-2-grams, char 2-5-grams) seen in two training texts at least.
+
+    No stop words: a list of one language is unfair to the others.
+    """
+    analyzer, ngrams = NGRAMS[unit]
+    vectoriser = TfidfVectorizer(analyzer=analyzer, ngram_range=ngrams, min_df=2, sublinear_tf=True, dtype=np.float32)
+    vectoriser.fit([text for text, train in zip(texts, train_E, strict=True) if train])
+    return sp.csr_array(vectoriser.transform(texts))

@@ -1,0 +1,179 @@
+"""Validate a study's config before anything runs, and fill in its defaults."""
+
+import difflib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import best_match
+
+from tessera.errors import TesseraError, shorten
+from tessera.grid import parse_threshold, parse_width
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+
+
+def load(config: dict) -> dict:
+    """The config with every default filled in and every value checked that needs no data.
+
+    Raises:
+        TesseraError: names the key, the value and what is allowed.
+    """
+    study = json.loads(json.dumps(config, default=str))
+    _canonical_thresholds(study)
+    _check_schema(study)
+    for name, model in study["models"].items():
+        _check_model(name, model, study)
+    for name, recipe in study["saes"].items():
+        for texts in recipe.get("train", {}).get("texts", []):
+            _known(f"saes.{name}.train.texts", texts, study["datasets"])
+    for name, dataset in study["datasets"].items():
+        if "hub" in dataset and "max_examples" not in dataset:
+            raise TesseraError(f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards")
+    return study
+
+
+def resolve(path: str) -> Path:
+    """The file that `path` names; `package:<import name>/<file>` lies where that package is installed.
+
+    The package itself is never imported.
+    """
+    if not path.startswith("package:"):
+        return Path(path)
+    package, _, inside = path.removeprefix("package:").partition("/")
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise TesseraError(f"{path!r}: the Python package {package!r} is not installed in this environment")
+    return Path(next(iter(spec.submodule_search_locations))) / inside
+
+
+def architecture(model: dict, study: dict) -> dict:
+    """The entry whose architecture and tokenizer `model` uses: its own, or that of the model it controls."""
+    return study["models"][model["control_of"]] if "control_of" in model else model
+
+
+def count_layers(model_config: dict) -> int | None:
+    """Number of blocks in a transformers config.json, or None where it does not say."""
+    for part in (model_config, model_config.get("text_config", {}), model_config.get("vision_config", {})):
+        for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+            if isinstance(part.get(key), int):
+                return part[key]
+    return None
+
+
+def _canonical_thresholds(study: dict) -> None:
+    grid = study.get("grid")
+    if not isinstance(grid, dict) or not isinstance(grid.get("thresholds"), list):
+        return
+    grid["thresholds"] = [
+        repr(float(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+        for value in grid["thresholds"]
+    ]
+    for value in grid["thresholds"]:
+        try:
+            parse_threshold(value)
+        except ValueError as error:
+            raise TesseraError(f"config key grid.thresholds: {error}") from error
+
+
+def _with_defaults(validator_class):
+    """The recipe from jsonschema's documentation: a validator that also fills in defaults."""
+    check_properties = validator_class.VALIDATORS["properties"]
+
+    def fill_and_check(validator, properties, instance, schema):
+        if isinstance(instance, dict):
+            for key, subschema in properties.items():
+                if "default" in subschema:
+                    instance.setdefault(key, json.loads(json.dumps(subschema["default"])))
+        yield from check_properties(validator, properties, instance, schema)
+
+    return validators.extend(validator_class, {"properties": fill_and_check})
+
+
+def _check_schema(study: dict) -> None:
+    schema = yaml.safe_load(SCHEMA.read_text())
+    error = best_match(_with_defaults(Draft202012Validator)(schema).iter_errors(study))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path) or "(top level)"
+    raise TesseraError(f"config key {key}: {_explain(error)}")
+
+
+def _explain(error) -> str:
+    value = shorten(error.instance)
+    match error.validator:
+        case "additionalProperties":
+            allowed = list(error.schema.get("properties", {}))
+            unknown = next(key for key in error.instance if key not in allowed)
+            close = difflib.get_close_matches(unknown, allowed, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            return f"unknown key {shorten(unknown)}{hint} Allowed: {', '.join(allowed)}"
+        case "required":
+            missing = [key for key in error.validator_value if key not in error.instance]
+            return f"{', '.join(missing)} is missing"
+        case "oneOf":
+            choices = " or ".join(key for option in error.validator_value for key in option["required"])
+            return f"give exactly one of {choices}"
+        case "enum":
+            return f"{value} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
+        case "pattern":
+            return f"{value} is not allowed; {error.schema.get('description', 'allowed')} (pattern {error.validator_value})"
+        case "type":
+            return f"{value} is not of type {error.validator_value}"
+        case _:
+            return shorten(error.message, 200)[1:-1]
+
+
+def _known(key: str, value: str, allowed) -> None:
+    if value not in allowed:
+        raise TesseraError(f"config key {key}: {value!r} is not there; allowed: {', '.join(allowed) or 'none yet'}")
+
+
+def _check_model(name: str, model: dict, study: dict) -> None:
+    key = f"models.{name}"
+    sources = [source for source in ("path", "hub", "control_of") if source in model]
+    if len(sources) != 1:
+        raise TesseraError(f"config key {key}: give exactly one of path, hub, control_of (there: {sources or 'none'})")
+    if "control_of" in model:
+        trained = [other for other, entry in study["models"].items() if "control_of" not in entry]
+        _known(f"{key}.control_of", model["control_of"], trained)
+    if "revision" in model and "hub" not in model:
+        raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
+    source = architecture(model, study)
+    layers = _layers_on_disk(key, source["path"]) if "path" in source else None
+    seen: set[tuple[str, str]] = set()
+    for index, one_pass in enumerate(model["passes"]):
+        for layer, widths in one_pass.items():
+            here = f"{key}.passes[{index}].{layer}"
+            if layers is not None and int(layer) >= layers:
+                raise TesseraError(f"config key {here}: the model has {layers} layers; allowed: 0 to {layers - 1}")
+            if widths and "saes" not in model:
+                raise TesseraError(f"config key {key}.saes: missing, and {here} asks for widths {widths}")
+            if widths:
+                _known(f"{key}.saes", model["saes"], study["saes"])
+            for width in widths:
+                _check_width(here, layer, width, study["saes"][model["saes"]])
+                if (layer, width) in seen:
+                    raise TesseraError(f"config key {here}: layer {layer} width {width} is in an earlier pass already")
+                seen.add((layer, width))
+
+
+def _layers_on_disk(key: str, path: str) -> int | None:
+    folder = resolve(path)
+    file = folder / "config.json"
+    if not file.is_file():
+        raise TesseraError(f"config key {key}.path: {str(folder)!r} is not a model folder (no config.json in it)")
+    return count_layers(json.loads(file.read_text()))
+
+
+def _check_width(key: str, layer: str, width: str, recipe: dict) -> None:
+    try:
+        parse_width(width)
+    except ValueError as error:
+        raise TesseraError(f"config key {key}: {error}") from error
+    if "path" in recipe:
+        folder = resolve(recipe["path"].format(layer=layer, width=width))
+        if not (folder / "cfg.json").is_file():
+            raise TesseraError(f"config key {key}: no SAE of width {width} ({str(folder)!r} has no cfg.json)")

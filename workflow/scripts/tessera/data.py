@@ -1,0 +1,219 @@
+"""Labelled examples: read them from any source, check every row, split them once for every cell."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tessera.config import resolve
+from tessera.errors import TesseraError, shorten
+
+TEST_PARTS = 5  # one part in five is the test split
+READERS = {
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".tsv": lambda path: pl.read_csv(path, infer_schema=False, separator="\t"),
+    ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+    ".parquet": pl.read_parquet,
+}
+
+
+def load_examples(name: str, spec: dict, *, seed: int, folds: int) -> pl.DataFrame:
+    """The examples of one data set, checked, sampled and split.
+
+    Columns: example (u32, the row number every later stage refers to), id, text, label (str), split (train, test
+    or the name of a further test set) and group (u32, equal for equal texts).
+
+    Raises:
+        TesseraError: names the config key, the value or row, and what is allowed.
+    """
+    key = f"datasets.{name}"
+    raw = _read_file(key, spec["path"]) if "path" in spec else _read_hub(key, spec)
+    frame = _columns(key, raw, spec)
+    if "split" in spec:
+        frame = frame.with_columns(split=_own_split(key, raw, spec["split"]))
+    if spec.get("max_examples", len(frame)) < len(frame):
+        frame = _sample(frame, spec["max_examples"], seed)
+    if "split" not in spec:
+        part = assign_parts(frame, TEST_PARTS, seed=seed, purpose="test split")
+        frame = frame.with_columns(split=pl.Series(np.where(part == 0, "test", "train")))
+    _check_classes(key, frame, folds)
+    for shift, shift_spec in spec.get("shifts", {}).items():
+        frame = pl.concat([frame, _shift(f"{key}.shifts.{shift}", shift, {**_names(spec), **shift_spec}, frame)])
+    group = frame["text"].rank("dense").cast(pl.UInt32) - 1
+    return frame.with_columns(group=group).with_row_index("example")
+
+
+def count_examples(name: str, study: dict) -> int:
+    """How many examples a data set has, its shifts included; for one on the hub, at most.
+
+    Checks every row of a local data set on the way: see `load_examples`.
+    """
+    spec = study["datasets"][name]
+    if "path" in spec:
+        return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"]))
+    shifts = spec.get("shifts", {}).items()
+    return spec["max_examples"] + sum(len(_read_file(f"datasets.{name}.shifts.{s}", shift["path"])) for s, shift in shifts)
+
+
+def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) -> np.ndarray:
+    """Deal the texts of each class round-robin into `parts`; int array [E] of part numbers.
+
+    The one split function: the test split, and the folds inside the training split. Texts are dealt in the order of
+    a hash of (seed, purpose, smallest id), so the split depends on the ids and not on the order of the rows; a text
+    that occurs twice stands on one side only.
+    """
+    texts = frame.group_by("text").agg(pl.col("id").min(), pl.col("label").min())
+    texts = texts.with_columns(order=_hashes(texts["id"], seed, purpose)).sort("label", "order")
+    texts = texts.with_columns(part=pl.int_range(pl.len()) % parts)
+    return frame.join(texts.select("text", "part"), on="text", maintain_order="left")["part"].to_numpy()
+
+
+def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The examples in the order of a seeded hash of their texts, each text once."""
+    texts = frame.unique("text")
+    return texts.with_columns(order=_hashes(texts["text"], seed, "shuffle")).sort("order").drop("order")
+
+
+def classes(labels: pl.Series) -> list[str]:
+    """The distinct labels in order: by value where all are whole numbers, else by spelling."""
+    distinct = labels.unique().to_list()
+    numbers = all(label.removeprefix("-").isdigit() for label in distinct)
+    return sorted(distinct, key=int if numbers else str)
+
+
+def describe(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per split: examples, classes, repeated texts, and texts that the training split holds too (leakage)."""
+    training_texts = frame.filter(split="train")["text"].unique()
+    return (
+        frame.group_by("split", maintain_order=True)
+        .agg(
+            examples=pl.len(),
+            classes=pl.col("label").n_unique(),
+            largest_class=pl.col("label").value_counts(sort=True).struct.field("count").first() / pl.len(),
+            repeated_texts=pl.len() - pl.col("text").n_unique(),
+            texts_in_training=pl.col("text").is_in(training_texts.implode()).sum(),
+        )
+        .with_columns(texts_in_training=pl.when(split="train").then(0).otherwise("texts_in_training"))
+    )
+
+
+def _read_file(key: str, path: str) -> pl.DataFrame:
+    file = resolve(path)
+    if not file.is_file():
+        raise TesseraError(f"config key {key}.path: there is no file {str(file)!r}")
+    kind = Path(file.name.removesuffix(".zst").removesuffix(".gz")).suffix
+    if kind not in READERS:
+        raise TesseraError(f"config key {key}.path: {file.name!r} is none of {', '.join(READERS)} (or those with .zst)")
+    try:
+        return READERS[kind](file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TesseraError(f"config key {key}.path: {str(file)!r} cannot be read: {_first_line(error)}") from error
+
+
+def _read_hub(key: str, spec: dict) -> pl.DataFrame:
+    from datasets import load_dataset  # heavy, and only hub data sets need it
+
+    try:
+        return load_dataset(spec["hub"], spec.get("hub_config"), split=spec["hub_split"]).to_polars()
+    except Exception as error:  # the hub's client raises many kinds; each means that the data are not there
+        raise TesseraError(
+            f"config key {key}.hub: {spec['hub']!r} (split {spec['hub_split']!r}) cannot be loaded from the hub or its "
+            f"cache: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _names(spec: dict) -> dict:
+    return {column: spec[column] for column in ("text", "label", "id") if column in spec}
+
+
+def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
+    """The columns id, text and label of `raw`, every row checked."""
+    for role, column in _names(spec).items():
+        if column not in raw.columns:
+            raise TesseraError(f"config key {key}.{role}: no column {column!r}; there: {', '.join(raw.columns)}")
+    text, label = raw[spec["text"]], raw[spec["label"]]
+    if text.dtype != pl.String:
+        raise TesseraError(f"config key {key}.text: column {spec['text']!r} holds {text.dtype}, not strings")
+    if not (label.dtype in (pl.String, pl.Boolean) or label.dtype.is_integer()):
+        raise TesseraError(
+            f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: strings, whole numbers, booleans"
+        )
+    _no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
+    _no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
+    label = label.cast(pl.String)
+    if label.str.contains(r"^-?\d+\.\d+$").all():
+        raise TesseraError(f"config key {key}.label: {label[0]!r} is a fraction; allowed: strings, whole numbers, booleans")
+    if "id" in spec:
+        id = raw[spec["id"]].cast(pl.String)
+        _no_row(key, "id", "no id", id.is_null())
+        _no_row(key, "id", "an id seen before", ~id.is_first_distinct(), id)
+    else:
+        id = pl.Series(range(len(raw)), dtype=pl.UInt32).cast(pl.String)
+    return pl.DataFrame({"id": id, "text": text, "label": label})
+
+
+def _no_row(key: str, role: str, what: str, bad: pl.Series, values: pl.Series | None = None) -> None:
+    if bad.any():
+        row = int(bad.arg_max())
+        value = f" {shorten(values[row])}" if values is not None else ""
+        raise TesseraError(f"config key {key}.{role}: row {row} has {what}{value} ({bad.sum()} such rows)")
+
+
+def _own_split(key: str, raw: pl.DataFrame, column: str) -> pl.Series:
+    if column not in raw.columns:
+        raise TesseraError(f"config key {key}.split: no column {column!r}; there: {', '.join(raw.columns)}")
+    split = raw[column].cast(pl.String)
+    _no_row(key, "split", "no split", split.is_null())
+    found = split.unique().sort().to_list()
+    if not {"train", "test"} <= set(found):
+        raise TesseraError(f"config key {key}.split: column {column!r} must hold train and test; it holds {shorten(found)}")
+    return split
+
+
+def _sample(frame: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
+    """`size` rows, each class (of each own split) keeping its share, in the order of a seeded hash of the ids."""
+    strata = ["split", "label"] if "split" in frame.columns else ["label"]
+    order = _hashes(frame["id"], seed, "sample")
+    rank = (pl.col("order").rank("ordinal").over(strata) - 0.5) / pl.len().over(strata)
+    kept = frame.with_row_index("row").with_columns(order=order).with_columns(rank=rank).sort("rank", "order").head(size)
+    return kept.sort("row").drop("row", "order", "rank")
+
+
+def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame) -> pl.DataFrame:
+    if name in frame["split"].unique():
+        raise TesseraError(f"config key {key}: the data set has a split of that name already")
+    extra = _columns(key, _read_file(key, spec["path"]), spec)
+    unknown = set(extra["label"]) - set(frame.filter(split="train")["label"])
+    if unknown:
+        raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} is no label of the training split")
+    return extra.with_columns(id=pl.lit(f"{name}:") + pl.col("id"), split=pl.lit(name)).select(frame.columns)
+
+
+def _check_classes(key: str, frame: pl.DataFrame, folds: int) -> None:
+    train = frame.filter(split="train")
+    if train["label"].n_unique() < 2:
+        raise TesseraError(f"config key {key}.label: the training split has one class only ({shorten(train['label'][0])})")
+    texts = train.unique("text").group_by("label").len().sort("len")
+    label, smallest = texts.row(0)
+    if smallest < folds:
+        raise TesseraError(
+            f"config key {key}: class {shorten(label)} has {smallest} distinct training texts, fewer than the {folds} "
+            f"folds of probe.folds"
+        )
+    for split in frame["split"].unique():
+        unknown = set(frame.filter(split=split)["label"]) - set(train["label"])
+        if unknown:
+            raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} of split {split!r} is not in training")
+    missing = set(train["label"]) - set(frame.filter(split="test")["label"])
+    if missing:
+        raise TesseraError(f"config key {key}.label: class {shorten(min(missing))} has no test example")
+
+
+def _hashes(ids: pl.Series, seed: int, purpose: str) -> pl.Series:
+    digests = (hashlib.blake2b(f"{seed}\0{purpose}\0{id}".encode(), digest_size=8).digest() for id in ids)
+    return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)

@@ -1,0 +1,79 @@
+"""The cells of the grid: how its axes are spelled, and which folder holds which cell."""
+
+import math
+import re
+from collections.abc import Iterator
+
+# Stage paths in the hive style: a whole stage reads back as one table.
+EXAMPLES = "results/examples/data={data}/examples.parquet"
+RESIDUALS = "results/residuals/model={model}/pass={number}"
+SAE = "results/saes/model={model}/layer={layer}/width={width}"
+ACTIVATIONS = "results/activations/model={model}/data={data}/pass={number}/shard={shard}"
+SUMMARY = "results/summaries/model={model}/data={data}/pass={number}/shard={shard}/summary.parquet"
+FEATURES = "results/features/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}/features.parquet"
+PROBE = "results/probes/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}/threshold={threshold}"
+HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/pooling={pooling}/data={data}"
+TFIDF = "results/baselines/tfidf/pooling={pooling}/data={data}"
+
+
+def parse_width(width: str) -> int:
+    """Number of latents that a width label names.
+
+    `Nk` is the multiple of 1024 whose thousands are N (16k = 16384, 65k = 65536, 131k = 131072), `Nm` the
+    multiple of 1024² whose millions are N; a plain number is itself.
+
+    Raises:
+        ValueError: no such multiple exists.
+    """
+    number, unit = (int(width[:-1]), width[-1]) if width[-1] in "km" else (int(width), "")
+    if not unit:
+        return number
+    step, scale = (1024, 1000) if unit == "k" else (1024**2, 1000**2)
+    latents = math.ceil(number * scale / step) * step
+    if latents // scale != number:
+        raise ValueError(f"width {width!r} names no multiple of {step}; write the number of latents out")
+    return latents
+
+
+def parse_threshold(threshold: str) -> tuple[str, float | None]:
+    """`none` → ("none", None), a number t ≥ 0 → ("fixed", t), `qP` → ("quantile", P / 100).
+
+    Raises:
+        ValueError: anything else.
+    """
+    if threshold == "none":
+        return "none", None
+    text = str(threshold)
+    if re.fullmatch(r"q\d+(\.\d+)?", text) and 0 < float(text[1:]) < 100:
+        return "quantile", float(text[1:]) / 100
+    if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", text):
+        return "fixed", float(text)
+    raise ValueError(f"threshold {threshold!r} does not parse; allowed: none, a number >= 0, or qP with 0 < P < 100")
+
+
+def sae_cells(models: dict) -> Iterator[dict]:
+    """Every (model, pass number, layer, width) that has an SAE."""
+    for model, spec in models.items():
+        for number, one_pass in enumerate(spec["passes"]):
+            for layer, widths in one_pass.items():
+                for width in widths:
+                    yield {"model": model, "number": number, "layer": layer, "width": width}
+
+
+def layer_cells(models: dict) -> Iterator[dict]:
+    """Every (model, pass number, layer) once, in its first pass: the cells of the hidden-state baseline."""
+    seen = set()
+    for model, spec in models.items():
+        for number, one_pass in enumerate(spec["passes"]):
+            for layer in one_pass:
+                if (model, layer) not in seen:
+                    seen.add((model, layer))
+                    yield {"model": model, "number": number, "layer": layer}
+
+
+def pass_of(models: dict, model: str, layer: str, width: str | None = None) -> int:
+    """Number of the pass that computes a layer (and a width) of a model."""
+    for number, one_pass in enumerate(models[model]["passes"]):
+        if layer in one_pass and (width is None or width in one_pass[layer]):
+            return number
+    raise KeyError((model, layer, width))

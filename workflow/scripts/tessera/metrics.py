@@ -1,0 +1,85 @@
+"""Scores with bootstrap intervals, all resamples at once: a metric takes one row of example weights per resample."""
+
+import numpy as np
+import scipy.sparse as sp
+
+METRICS = ("macro_f1", "accuracy", "roc_auc", "average_precision")
+LEVEL = 0.95
+
+
+def resample_weights(group_E: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Weights [1 + B, E]: the sample itself, then B bootstrap resamples of its groups (equal texts move together)."""
+    groups, index_E = np.unique(group_E, return_inverse=True)
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(len(groups), size=(resamples, len(groups)))
+    rows = np.repeat(np.arange(resamples), len(groups))
+    counts = np.zeros((resamples, len(groups)), dtype=np.float32)
+    np.add.at(counts, (rows, drawn.ravel()), 1)
+    return np.vstack([np.ones(len(group_E), dtype=np.float32), counts[:, index_E]])
+
+
+def score(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarray) -> dict[str, float]:
+    """Every metric with its 95 % percentile interval: `<metric>`, `<metric>_low`, `<metric>_high`.
+
+    Labels are class numbers 0 … C−1. ROC AUC and average precision are of class 1 for two classes, else the mean
+    over classes against the rest. Row 0 of `weights_BE` is the sample itself.
+    """
+    classes = probability_EC.shape[1]
+    predicted_E = probability_EC.argmax(axis=1)
+    f1_B, accuracy_B = confusion_scores(label_E, predicted_E, classes, weights_BE)
+    chosen = [1] if classes == 2 else range(classes)
+    ranked = np.array([rank_scores(label_E == c, probability_EC[:, c], weights_BE) for c in chosen])
+    with np.errstate(invalid="ignore"):
+        auc_B, precision_B = _mean_defined(ranked, axis=0)
+    return {
+        key: value
+        for metric, values_B in zip(METRICS, (f1_B, accuracy_B, auc_B, precision_B), strict=True)
+        for key, value in with_interval(metric, values_B).items()
+    }
+
+
+def with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:
+    """Row 0 is the value, the others its bootstrap distribution."""
+    resampled = values_B[1:][np.isfinite(values_B[1:])]
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail]) if len(resampled) else (np.nan, np.nan)
+    return {name: float(values_B[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def confusion_scores(
+    label_E: np.ndarray, predicted_E: np.ndarray, classes: int, weights_BE: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Macro F1 over the classes that occur in a resample's labels or predictions, and accuracy; each [B]."""
+    cells = sp.csr_array(
+        (np.ones(len(label_E), np.float32), (label_E * classes + predicted_E, np.arange(len(label_E)))),
+        shape=(classes * classes, len(label_E)),
+    )
+    counts_BCC = (cells @ weights_BE.T).T.reshape(-1, classes, classes).astype(np.float64)
+    hits_BC = np.einsum("bcc->bc", counts_BCC)
+    occurs_BC = counts_BCC.sum(axis=2) + counts_BCC.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        f1_BC = np.where(occurs_BC > 0, 2 * hits_BC / occurs_BC, np.nan)
+    return _mean_defined(f1_BC, axis=1), hits_BC.sum(axis=1) / counts_BCC.sum(axis=(1, 2))
+
+
+def rank_scores(positive_E: np.ndarray, score_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ROC AUC and average precision, each [B], of `score_E` for the positive examples; tied scores count as one step."""
+    order = np.argsort(-score_E, kind="stable")
+    steps = np.flatnonzero(np.append(True, np.diff(score_E[order]) != 0))
+    weights = weights_BE[:, order].astype(np.float64)
+    positive_BS = np.add.reduceat(weights * positive_E[order], steps, axis=1)
+    negative_BS = np.add.reduceat(weights * ~positive_E[order], steps, axis=1)
+    hits_BS, misses_BS = positive_BS.cumsum(axis=1), negative_BS.cumsum(axis=1)
+    positives_B, negatives_B = hits_BS[:, -1], misses_BS[:, -1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below_BS = negatives_B[:, None] - misses_BS + negative_BS / 2
+        auc_B = (positive_BS * below_BS).sum(axis=1) / (positives_B * negatives_B)
+        precision_BS = np.nan_to_num(hits_BS / (hits_BS + misses_BS))
+        average_precision_B = (positive_BS * precision_BS).sum(axis=1) / positives_B
+    return auc_B, average_precision_B
+
+
+def _mean_defined(values: np.ndarray, axis: int) -> np.ndarray:
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0).sum(axis=axis) / defined.sum(axis=axis)

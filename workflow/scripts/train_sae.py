@@ -1,0 +1,21 @@
+"""Train one SAE on cached activations and measure what was saved."""
+
+from pathlib import Path
+
+import torch
+
+from tessera.io import write_parquet
+from tessera.job import job
+
+with job(snakemake):
+    from tessera.train import train  # imports sae_lens
+
+    torch.set_num_threads(snakemake.threads)
+    quality = train(
+        Path(snakemake.input[0]) / f"layer={snakemake.wildcards.layer}.npy",
+        Path(snakemake.output.sae),
+        width=snakemake.params.width,
+        seed=snakemake.params.seed,
+        **snakemake.params.recipe,
+    )
+    write_parquet(snakemake.output.quality, quality)
