@@ -33,7 +33,6 @@ rule extract:
     resources:
         mem_mb=8000,
         runtime=240,
-        batch_tokens=4096,
     message:
         "activations of {wildcards.model} on {wildcards.data}, pass {wildcards.number}, shard {wildcards.shard}"
     script:

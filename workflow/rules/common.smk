@@ -27,6 +27,7 @@ except TesseraError as error:
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
+HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
 
@@ -86,5 +87,5 @@ def cell_files(pattern, cells, **axes):
 
 
 SAE_SCORES = cell_files(grid.PROBE, SAE_CELLS, pooling=POOLINGS, threshold=THRESHOLDS)
-HIDDEN_SCORES = cell_files(grid.HIDDEN, LAYER_CELLS, pooling=STUDY["baselines"]["hidden"])
-TFIDF_SCORES = cell_files(grid.TFIDF, [{}], pooling=STUDY["baselines"]["tfidf"])
+HIDDEN_SCORES = cell_files(grid.HIDDEN, LAYER_CELLS, pooling=HIDDEN_POOLINGS)
+TFIDF_SCORES = cell_files(grid.TFIDF, [{}], unit=TFIDF_UNITS)

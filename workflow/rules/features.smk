@@ -1,4 +1,4 @@
-"""Features: the token-level activations of a layer and width, pooled to one sparse row per example."""
+"""Features: the token-level activations of a layer and width, pooled to one sparse row per example, in every way."""
 
 
 def shards_of(model, data, number):
@@ -14,19 +14,20 @@ rule pool:
     input:
         pool_input,
     output:
-        grid.FEATURES,
+        expand(grid.FEATURES, pooling=POOLINGS, allow_missing=True),
     params:
+        poolings=POOLINGS,
         version=VERSIONS["features"],
     log:
-        "logs/pool/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}.log",
+        "logs/pool/model={model}/layer={layer}/width={width}/data={data}.log",
     benchmark:
-        "results/benchmarks/pool/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}.tsv"
+        "results/benchmarks/pool/model={model}/layer={layer}/width={width}/data={data}.tsv"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=2000,
         runtime=60,
     message:
-        "features of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}: {wildcards.pooling}"
+        "features of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"
     script:
         "../scripts/pool.py"

@@ -49,11 +49,9 @@ rule residuals:
         "results/benchmarks/residuals/model={model}/pass={number}.tsv"
     conda:
         "../../envs/activations.yaml"
-    threads: 2
     resources:
         mem_mb=8000,
         runtime=120,
-        batch_tokens=4096,
     message:
         "residuals of {wildcards.model}, pass {wildcards.number}, to train SAEs on"
     script:
@@ -91,7 +89,6 @@ rule train_sae:
         "results/benchmarks/train_sae/model={model}/layer={layer}/width={width}.tsv"
     conda:
         "../../envs/activations.yaml"
-    threads: 2
     resources:
         mem_mb=8000,
         runtime=120,

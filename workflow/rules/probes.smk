@@ -1,29 +1,36 @@
-"""Probes: one job per model × layer × width × pooling × data set writes the cells of all thresholds."""
+"""Probes: a job is one model × layer × width × data set; poolings and thresholds, the cheap axes, share its start."""
 
 PROBE_FILES = ["scores", "predictions", "coefficients"]
 
 
 rule probe:
     input:
-        features=grid.FEATURES,
+        features=expand(grid.FEATURES, pooling=POOLINGS, allow_missing=True),
         examples=grid.EXAMPLES,
     output:
-        expand(grid.PROBE + "/{file}.parquet", threshold=THRESHOLDS, file=PROBE_FILES, allow_missing=True),
+        expand(
+            grid.PROBE + "/{file}.parquet",
+            pooling=POOLINGS,
+            threshold=THRESHOLDS,
+            file=PROBE_FILES,
+            allow_missing=True,
+        ),
     params:
+        poolings=POOLINGS,
         thresholds=THRESHOLDS,
         settings=probe_settings(),
         version=VERSIONS["probes"],
     log:
-        "logs/probe/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}.log",
+        "logs/probe/model={model}/layer={layer}/width={width}/data={data}.log",
     benchmark:
-        "results/benchmarks/probe/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}.tsv"
+        "results/benchmarks/probe/model={model}/layer={layer}/width={width}/data={data}.tsv"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     message:
-        "probes on {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}, {wildcards.pooling}, {wildcards.data}"
+        "probes on {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}, {wildcards.data}"
     script:
         "../scripts/probe.py"
 
@@ -38,21 +45,22 @@ rule probe_hidden:
         shards=hidden_input,
         examples=grid.EXAMPLES,
     output:
-        expand(grid.HIDDEN + "/{file}.parquet", file=PROBE_FILES, allow_missing=True),
+        expand(grid.HIDDEN + "/{file}.parquet", pooling=HIDDEN_POOLINGS, file=PROBE_FILES, allow_missing=True),
     params:
+        poolings=HIDDEN_POOLINGS,
         settings=probe_settings(),
         version=VERSIONS["probes"],
     log:
-        "logs/probe_hidden/model={model}/layer={layer}/pooling={pooling}/data={data}.log",
+        "logs/probe_hidden/model={model}/layer={layer}/data={data}.log",
     benchmark:
-        "results/benchmarks/probe_hidden/model={model}/layer={layer}/pooling={pooling}/data={data}.tsv"
+        "results/benchmarks/probe_hidden/model={model}/layer={layer}/data={data}.tsv"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     message:
-        "baseline: hidden states of {wildcards.model}, layer {wildcards.layer}, {wildcards.pooling}, {wildcards.data}"
+        "baseline: hidden states of {wildcards.model}, layer {wildcards.layer}, {wildcards.data}"
     script:
         "../scripts/probe_hidden.py"
 
@@ -61,20 +69,21 @@ rule probe_tfidf:
     input:
         examples=grid.EXAMPLES,
     output:
-        expand(grid.TFIDF + "/{file}.parquet", file=PROBE_FILES, allow_missing=True),
+        expand(grid.TFIDF + "/{file}.parquet", unit=TFIDF_UNITS, file=PROBE_FILES, allow_missing=True),
     params:
+        units=TFIDF_UNITS,
         settings=probe_settings(),
         version=VERSIONS["probes"],
     log:
-        "logs/probe_tfidf/pooling={pooling}/data={data}.log",
+        "logs/probe_tfidf/data={data}.log",
     benchmark:
-        "results/benchmarks/probe_tfidf/pooling={pooling}/data={data}.tsv"
+        "results/benchmarks/probe_tfidf/data={data}.tsv"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     message:
-        "baseline: TF-IDF of {wildcards.pooling}s, {wildcards.data}"
+        "baseline: TF-IDF, {wildcards.data}"
     script:
         "../scripts/probe_tfidf.py"

@@ -21,7 +21,6 @@ with job(snakemake):
         snakemake.params.layers,
         Path(snakemake.output.shard),
         max_tokens=identity["spec"]["max_tokens"],
-        batch_tokens=snakemake.resources.batch_tokens,
         activation_dtype=identity["spec"]["activation_dtype"],
     )
     write_parquet(snakemake.output.summary, summary)

@@ -1,4 +1,4 @@
-"""Pool the latents of one layer and width to one sparse row per example."""
+"""Pool the latents of one layer and width to one sparse row per example, in every way the grid asks for."""
 
 from pathlib import Path
 
@@ -7,5 +7,6 @@ from tessera.pooling import pool_shards
 
 with job(snakemake):
     cell = snakemake.wildcards
-    latents = f"latents/layer={cell.layer}/width={cell.width}.parquet"
-    pool_shards([Path(shard) / latents for shard in snakemake.input], cell.pooling, Path(snakemake.output[0]))
+    shards = [Path(shard) / f"latents/layer={cell.layer}/width={cell.width}.parquet" for shard in snakemake.input]
+    outputs = dict(zip(snakemake.params.poolings, map(Path, snakemake.output), strict=True))
+    pool_shards(shards, outputs)

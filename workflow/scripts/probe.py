@@ -1,4 +1,4 @@
-"""Fit and score the probes of one feature matrix, one for each threshold."""
+"""Fit and score the probes of one layer and width: every pooling, every threshold."""
 
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from tessera.probe import Task, Thresholding
 
 with job(snakemake) as log:
     task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
-    features_EW = read_features(Path(snakemake.input.features))
-    for threshold in snakemake.params.thresholds:
-        fitted = Thresholding.fit(features_EW[task.train_E], threshold)
-        cell = task.run(fitted.apply(features_EW), fitted)
-        log.info("threshold %s: %s", threshold, cell.scores.to_dicts())
-        cell.write(file for file in snakemake.output if f"/threshold={threshold}/" in file)
+    for pooling, file in zip(snakemake.params.poolings, snakemake.input.features, strict=True):
+        features_EW = read_features(Path(file))
+        for threshold in snakemake.params.thresholds:
+            fitted = Thresholding.fit(features_EW[task.train_E], threshold)
+            cell = task.run(fitted.apply(features_EW), fitted)
+            log.info("%s, threshold %s: %s", pooling, threshold, cell.scores.to_dicts())
+            cell.write(out for out in snakemake.output if f"/pooling={pooling}/threshold={threshold}/" in out)

@@ -8,6 +8,8 @@ from tessera.probe import Task
 
 with job(snakemake) as log:
     task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
-    cell = task.run(tfidf(task.examples["text"].to_list(), task.train_E, snakemake.wildcards.pooling))
-    log.info("%s", cell.scores.to_dicts())
-    cell.write(snakemake.output)
+    texts = task.examples["text"].to_list()
+    for unit in snakemake.params.units:
+        cell = task.run(tfidf(texts, task.train_E, unit))
+        log.info("%s: %s", unit, cell.scores.to_dicts())
+        cell.write(file for file in snakemake.output if f"/unit={unit}/" in file)

@@ -20,6 +20,5 @@ with job(snakemake):
         snakemake.params.layers,
         Path(snakemake.output[0]),
         max_tokens=identity["spec"]["max_tokens"],
-        batch_tokens=snakemake.resources.batch_tokens,
         budget=snakemake.params.tokens,
     )

@@ -22,7 +22,7 @@ def load(config: dict) -> dict:
         TesseraError: names the key, the value and what is allowed.
     """
     study = json.loads(json.dumps(config, default=str))
-    _canonical_thresholds(study)
+    _spell_axes(study)
     _check_schema(study)
     for name, model in study["models"].items():
         _check_model(name, model, study)
@@ -63,19 +63,24 @@ def count_layers(model_config: dict) -> int | None:
     return None
 
 
-def _canonical_thresholds(study: dict) -> None:
-    grid = study.get("grid")
-    if not isinstance(grid, dict) or not isinstance(grid.get("thresholds"), list):
-        return
-    grid["thresholds"] = [
-        repr(float(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-        for value in grid["thresholds"]
-    ]
-    for value in grid["thresholds"]:
-        try:
-            parse_threshold(value)
-        except ValueError as error:
-            raise TesseraError(f"config key grid.thresholds: {error}") from error
+def _spell_axes(study: dict) -> None:
+    """Axis values as the strings that stand in paths: thresholds 1 and 1.0 as 1.0, widths 512 as 512."""
+    grid, models = study.get("grid"), study.get("models")
+    if isinstance(grid, dict) and isinstance(grid.get("thresholds"), list):
+        grid["thresholds"] = [_spell_threshold(value) for value in grid["thresholds"]]
+    for model in models.values() if isinstance(models, dict) else ():
+        for one_pass in model.get("passes", ()) if isinstance(model, dict) else ():
+            for layer, widths in one_pass.items() if isinstance(one_pass, dict) else ():
+                if isinstance(widths, list):
+                    one_pass[layer] = [str(width) if type(width) is int else width for width in widths]
+
+
+def _spell_threshold(value: object) -> str:
+    try:
+        kind, number = parse_threshold(str(value))
+    except ValueError as error:
+        raise TesseraError(f"config key grid.thresholds: {error}") from error
+    return repr(number) if kind == "fixed" else str(value)
 
 
 def _with_defaults(validator_class):
@@ -150,7 +155,7 @@ def _check_model(name: str, model: dict, study: dict) -> None:
             if layers is not None and int(layer) >= layers:
                 raise TesseraError(f"config key {here}: the model has {layers} layers; allowed: 0 to {layers - 1}")
             if widths and "saes" not in model:
-                raise TesseraError(f"config key {key}.saes: missing, and {here} asks for widths {widths}")
+                raise TesseraError(f"config key {key}.saes: missing, and {here} asks for widths {', '.join(widths)}")
             if widths:
                 _known(f"{key}.saes", model["saes"], study["saes"])
             for width in widths:

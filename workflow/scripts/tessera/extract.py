@@ -47,8 +47,8 @@ def extract(
     out: Path,
     *,
     max_tokens: int,
-    batch_tokens: int,
     activation_dtype: str,
+    batch_tokens: int | None = None,
 ) -> pl.DataFrame:
     """Write the folder `out` for one shard of `examples` (columns example, text).
 
@@ -162,7 +162,7 @@ def _not_finite(residual_ND: torch.Tensor, rows: dict[str, np.ndarray], layer: i
 
 
 def cache_residuals(
-    model: TextModel, texts: list[str], layers: list[int], out: Path, *, max_tokens: int, batch_tokens: int, budget: int
+    model: TextModel, texts: list[str], layers: list[int], out: Path, *, max_tokens: int, budget: int
 ) -> None:
     """Cache the content tokens' residuals of `texts`, for training SAEs: `layer=L.npy`, float32 [N, d].
 
@@ -181,7 +181,7 @@ def cache_residuals(
             )
             for layer in layers
         }
-        for batch in residuals(model, tokens, layers, batch_tokens):
+        for batch in residuals(model, tokens, layers):
             row, _ = np.nonzero(batch.content_BT)
             starts = ends[batch.examples] - batch.content_BT.sum(axis=1)
             first = np.concatenate([[0], np.cumsum(batch.content_BT.sum(axis=1))[:-1]])

@@ -10,10 +10,10 @@ RESIDUALS = "results/residuals/model={model}/pass={number}"
 SAE = "results/saes/model={model}/layer={layer}/width={width}"
 ACTIVATIONS = "results/activations/model={model}/data={data}/pass={number}/shard={shard}"
 SUMMARY = "results/summaries/model={model}/data={data}/pass={number}/shard={shard}/summary.parquet"
-FEATURES = "results/features/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}/features.parquet"
-PROBE = "results/probes/model={model}/layer={layer}/width={width}/pooling={pooling}/data={data}/threshold={threshold}"
-HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/pooling={pooling}/data={data}"
-TFIDF = "results/baselines/tfidf/pooling={pooling}/data={data}"
+FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
+PROBE = "results/probes/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/threshold={threshold}"
+HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}"
+TFIDF = "results/baselines/tfidf/data={data}/unit={unit}"
 
 
 def parse_width(width: str) -> int:
@@ -43,11 +43,10 @@ def parse_threshold(threshold: str) -> tuple[str, float | None]:
     """
     if threshold == "none":
         return "none", None
-    text = str(threshold)
-    if re.fullmatch(r"q\d+(\.\d+)?", text) and 0 < float(text[1:]) < 100:
-        return "quantile", float(text[1:]) / 100
-    if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", text):
-        return "fixed", float(text)
+    if re.fullmatch(r"q\d+(\.\d+)?", threshold) and 0 < float(threshold[1:]) < 100:
+        return "quantile", float(threshold[1:]) / 100
+    if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", threshold):
+        return "fixed", float(threshold)
     raise ValueError(f"threshold {threshold!r} does not parse; allowed: none, a number >= 0, or qP with 0 < P < 100")
 
 

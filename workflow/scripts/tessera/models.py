@@ -16,6 +16,8 @@ from tessera.errors import TesseraError
 
 logger = logging.getLogger("tessera")
 
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}  # padded tokens per forward pass
+
 
 @dataclass
 class TextModel:
@@ -188,12 +190,13 @@ class _Stop(Exception):
 
 
 @torch.inference_mode()
-def residuals(model: TextModel, tokens: Tokens, layers: list[int], budget: int) -> Iterator[Batch]:
+def residuals(model: TextModel, tokens: Tokens, layers: list[int], budget: int | None = None) -> Iterator[Batch]:
     """One forward pass per batch: the residual stream AFTER each block in `layers` (`resid_post`).
 
     The pass stops after the deepest of them. Hooks, not `hidden_states`: the last of those lies behind the final norm.
-    Where the device runs out of memory, the budget is halved and the batch tried again.
+    `budget` is the padded tokens per pass; where the device runs out of memory, it is halved and the batch tried again.
     """
+    budget = budget or BATCH_TOKENS[model.device.type]
     lengths = np.array([len(row) for row in tokens.ids])
     pending = plan_batches(lengths, budget)[::-1]
     done, total, started, reported = 0, int(lengths.sum()), time.monotonic(), time.monotonic()

@@ -1,6 +1,7 @@
 """Pooling over content tokens: from a latents shard to one sparse row per example."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,35 +13,30 @@ from tessera.io import open_parquet, parquet_writer
 FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "value": pa.list_(pa.float32())})
 
 
-def pool_shards(shards: list[Path], pooling: str, out: Path) -> None:
-    """Pool latents shards, a row group at a time, into the feature file `out` (a row per example)."""
-    with parquet_writer(out, FEATURES_SCHEMA) as writer:
-        for shard in shards:
-            for examples_E, pooled_EW in pool_row_groups(shard, pooling):
-                offsets = pa.array(pooled_EW.indptr, pa.int32())
-                writer.write_table(
-                    pa.table(
-                        [
-                            pa.array(examples_E),
-                            pa.ListArray.from_arrays(offsets, pa.array(pooled_EW.indices.astype(np.uint32))),
-                            pa.ListArray.from_arrays(offsets, pa.array(pooled_EW.data)),
-                        ],
-                        schema=FEATURES_SCHEMA,
-                    )
-                )
+def pool_shards(shards: list[Path], outputs: dict[str, Path]) -> None:
+    """Pool latents shards, a row group (which holds whole examples) at a time: pooling → feature file."""
+    with ExitStack() as stack:
+        writers = {pooling: stack.enter_context(parquet_writer(out, FEATURES_SCHEMA)) for pooling, out in outputs.items()}
+        for example_N, offsets_N, latents, values in _row_groups(shards):
+            for pooling, writer in writers.items():
+                writer.write_table(_features_table(*pool(example_N, offsets_N, latents, values, pooling)))
 
 
-def pool_row_groups(shard: Path, pooling: str) -> Iterator[tuple[np.ndarray, sp.csr_array]]:
-    """Per row group, which holds whole examples: their numbers [E] and pooled features [E, W]."""
-    file = open_parquet(shard)
-    for number in range(file.num_row_groups):
-        group = file.read_row_group(number, columns=["example", "latent", "activation"])
-        example_N = group["example"].to_numpy()
-        lists = group["latent"].combine_chunks()
-        offsets_N = lists.offsets.to_numpy()
-        latents = lists.values.to_numpy()
-        values = group["activation"].combine_chunks().values.to_numpy().astype(np.float32)
-        yield pool(example_N, offsets_N, latents, values, pooling)
+def _row_groups(shards: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    for shard in shards:
+        file = open_parquet(shard)
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number, columns=["example", "latent", "activation"])
+            latents, activations = group["latent"].combine_chunks(), group["activation"].combine_chunks()
+            values = activations.values.to_numpy().astype(np.float32)
+            yield group["example"].to_numpy(), latents.offsets.to_numpy(), latents.values.to_numpy(), values
+
+
+def _features_table(example_E: np.ndarray, pooled_EW: sp.csr_array) -> pa.Table:
+    offsets = pa.array(pooled_EW.indptr, pa.int32())
+    latents = pa.ListArray.from_arrays(offsets, pa.array(pooled_EW.indices.astype(np.uint32)))
+    values = pa.ListArray.from_arrays(offsets, pa.array(pooled_EW.data))
+    return pa.table([pa.array(example_E), latents, values], schema=FEATURES_SCHEMA)
 
 
 def pool(

@@ -1,0 +1,171 @@
+"""Merge cells into tables, and say which cell is best without looking at a test score."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tessera.errors import TesseraError
+from tessera.metrics import confusion_scores, resample_weights, with_interval
+
+# Every key that stands in a path, with its type; a cell of a stage has some of them.
+HIVE = {
+    "model": pl.String,
+    "layer": pl.Int64,
+    "width": pl.String,
+    "data": pl.String,
+    "pooling": pl.String,
+    "threshold": pl.String,
+    "unit": pl.String,
+    "pass": pl.Int64,
+    "shard": pl.Int64,
+}
+CELL = ["features", "model", "layer", "width", "pooling", "threshold", "data"]
+
+
+def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
+    """Files of one stage as one table, the keys of their paths as columns.
+
+    Raises:
+        TesseraError: a file is missing or damaged.
+    """
+    files = [str(file) for file in files]
+    missing = next((file for file in files if not Path(file).is_file()), None)
+    if missing:
+        raise TesseraError(f"{missing} is missing; delete the scores.parquet beside it and run again to rebuild the cell")
+    keys = [part.split("=")[0] for part in Path(files[0]).parts if "=" in part]
+    frames = pl.scan_parquet(files, hive_partitioning=True, hive_schema={key: HIVE[key] for key in keys})
+    return frames
+
+
+def merge_cells(scores: dict[str, list[str]], part: str) -> pl.LazyFrame:
+    """One part (scores, predictions, coefficients) of every cell, its place in the grid in front.
+
+    `scores` maps sae, hidden and tfidf to the scores files of their cells.
+    """
+    kinds = []
+    for kind, files in scores.items():
+        if files:
+            frame = scan(str(Path(file).with_name(f"{part}.parquet")) for file in files)
+            frame = frame.with_columns(features=pl.lit(kind))
+            kinds.append(frame.rename({"unit": "pooling"}) if kind == "tfidf" else frame)
+    merged = pl.concat(kinds, how="diagonal")
+    absent = [pl.lit(None, HIVE[key]).alias(key) for key in CELL[1:] if key not in merged.collect_schema().names()]
+    merged = merged.with_columns(absent)
+    return merged.select(CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
+
+
+def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
+    """Add the column control: is the model one of re-drawn weights?"""
+    control = pl.col("model").is_in(list(controls)).fill_null(False)
+    return scores.with_columns(control=control).select(CELL, "control", pl.exclude([*CELL, "control"]))
+
+
+def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
+    """Precision, recall, F1 and support of each class in each cell and split."""
+    place = [*CELL, "split"]
+    hit = pl.col("label") == pl.col("predicted")
+    by_label = predictions.group_by([*place, "label"]).agg(support=pl.len(), hits=hit.sum())
+    by_prediction = predictions.group_by([*place, "predicted"]).agg(claims=pl.len()).rename({"predicted": "label"})
+    joined = by_label.join(by_prediction, on=[*place, "label"], how="full", coalesce=True, nulls_equal=True)
+    counts = joined.with_columns(pl.col("support", "hits", "claims").fill_null(0))
+    table = counts.select(
+        *place,
+        pl.col("label").alias("class"),
+        precision=pl.col("hits") / pl.col("claims"),
+        recall=pl.col("hits") / pl.col("support"),
+        f1=2 * pl.col("hits") / (pl.col("support") + pl.col("claims")),
+        support="support",
+    )
+    return table.sort([*place, "class"], nulls_last=True).collect()
+
+
+CONTESTANTS = {
+    "SAE": (pl.col("features") == "sae") & ~pl.col("control"),
+    "hidden states": (pl.col("features") == "hidden") & ~pl.col("control"),
+    "TF-IDF": pl.col("features") == "tfidf",
+    "random SAE": (pl.col("features") == "sae") & pl.col("control"),
+    "random hidden": (pl.col("features") == "hidden") & pl.col("control"),
+}
+
+
+def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per data set and contestant, the cell with the best cv_macro_f1 (from inside the training split), all splits.
+
+    Ties go to the first cell in the order of the table.
+    """
+    chosen = []
+    for contestant, condition in CONTESTANTS.items():
+        cells = scores.filter(condition, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+        best = cells.unique("data", keep="first", maintain_order=True).select(CELL)
+        chosen.append(scores.join(best, on=CELL, nulls_equal=True).with_columns(contestant=pl.lit(contestant)))
+    order = pl.col("contestant").replace_strict(list(CONTESTANTS), range(len(CONTESTANTS)))
+    table = pl.concat(chosen).select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
+    return table.sort("data", order, "split", maintain_order=True)
+
+
+def compare(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, seed: int) -> pl.DataFrame:
+    """Best SAE cell minus each other contestant's best cell: macro F1 on the same test examples, paired bootstrap.
+
+    `holds` says that the whole 95 % interval lies above zero, `fails` below; else the data leave it `undecided`.
+    """
+    cells = best.select("contestant", *CELL).unique(maintain_order=True)
+    answers = predictions.join(cells.lazy(), on=CELL, nulls_equal=True).collect()
+    rows = []
+    for (data, split), group in best.group_by("data", "split", maintain_order=True):
+        found = {
+            name: answers.filter(data=data, split=split, contestant=name).sort("example")
+            for name in group["contestant"].to_list()
+        }
+        sae = found.pop("SAE", None)
+        for name, other in found.items() if sae is not None else ():
+            values_B = _macro_f1(sae, resamples, seed) - _macro_f1(other, resamples, seed)
+            interval = with_interval("difference", values_B)
+            low, high = interval["difference_low"], interval["difference_high"]
+            verdict = "holds" if low > 0 else "fails" if high < 0 else "undecided"
+            rows.append({"data": data, "split": split, "claim": f"SAE > {name}", **interval, "verdict": verdict})
+    return pl.DataFrame(rows)
+
+
+def _macro_f1(answers: pl.DataFrame, resamples: int, seed: int) -> np.ndarray:
+    names = sorted({*answers["label"], *answers["predicted"]})
+    label_E, predicted_E = (
+        answers[column].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
+        for column in ("label", "predicted")
+    )
+    weights_BE = resample_weights(answers["group"].to_numpy(), resamples, seed)
+    return confusion_scores(label_E, predicted_E, len(names), weights_BE)[0]
+
+
+def sae_table(summaries: list[str], qualities: list[str]) -> pl.DataFrame:
+    """Per SAE: L0 on the data sets' content tokens, and for a trained one its quality on held-out tokens."""
+    place = ["model", "layer", "width"]
+    measured = (
+        scan_summaries(summaries)
+        .filter(pl.col("width").is_not_null())
+        .group_by(place)
+        .agg(l0_on_data=pl.col("nonzeros").sum() / pl.col("tokens").sum(), tokens=pl.col("tokens").sum())
+    )
+    if qualities:
+        measured = measured.join(scan(qualities), on=place, how="left")
+    return measured.sort(place).collect()
+
+
+def scan_summaries(files: list[str]) -> pl.LazyFrame:
+    """Counts of every shard: per layer and width (null for the hidden states) tokens, nonzeros, examples, cut ones."""
+    return scan(files)
+
+
+def data_table(described: pl.DataFrame, summaries: list[str]) -> pl.DataFrame:
+    """Per data set and split its make-up; per model how many of the data set's texts were cut."""
+    cut = (
+        scan_summaries(summaries)
+        .unique(["model", "data", "shard"])
+        .group_by("model", "data")
+        .agg(pl.col("truncated").sum())
+        .collect()
+        .with_columns(model=pl.lit("truncated_") + pl.col("model"))
+        .pivot("model", index="data", values="truncated", sort_columns=True)
+    )
+    return described.join(cut, on="data", how="left", maintain_order="left")
