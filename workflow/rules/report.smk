@@ -9,7 +9,12 @@ SUMMARIES = [
 ]
 QUALITIES = [grid.SAE.format(**cell) + "/quality.parquet" for cell in SAE_CELLS if "train" in recipe(cell["model"])]
 TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
-FIGURES = ["layer_width", "pooling_threshold", "baselines"]
+DRAWN = [model for model, spec in MODELS.items() if "control_of" not in spec]
+FIGURES = (
+    ["results/figures/baselines"]
+    + expand("results/figures/model={model}/layer_width", model=DRAWN)
+    + expand("results/figures/model={model}/pooling_threshold", model=[m for m in DRAWN if "saes" in MODELS[m]])
+)
 
 
 rule tables:
@@ -49,9 +54,10 @@ rule draw:
         scores="results/tables/scores.parquet",
         best="results/tables/best.parquet",
     output:
-        pdf=expand("results/figures/{figure}.pdf", figure=FIGURES),
-        png=expand("results/figures/{figure}.png", figure=FIGURES),
+        pdf=expand("{figure}.pdf", figure=FIGURES),
+        png=expand("{figure}.png", figure=FIGURES),
     params:
+        models=DRAWN,
         version=VERSIONS["figures"],
     log:
         "logs/draw.log",

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import polars as pl
 import torch
-
 from tessera.extract import extract
 from tessera.io import write_parquet
 from tessera.job import job

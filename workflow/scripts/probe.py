@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import polars as pl
-
 from tessera.job import job
 from tessera.pooling import read_features
 from tessera.probe import Task, Thresholding

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import polars as pl
-
 from tessera.baselines import read_hidden, standardise
 from tessera.job import job
 from tessera.probe import Task

@@ -1,7 +1,6 @@
 """Baseline: the same probe on TF-IDF of words or characters."""
 
 import polars as pl
-
 from tessera.baselines import tfidf
 from tessera.job import job
 from tessera.probe import Task

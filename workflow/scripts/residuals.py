@@ -4,7 +4,6 @@ from pathlib import Path
 
 import polars as pl
 import torch
-
 from tessera.data import shuffled
 from tessera.extract import cache_residuals
 from tessera.job import job

@@ -1,7 +1,6 @@
 """Merge every cell into the tables."""
 
 import polars as pl
-
 from tessera import tables
 from tessera.data import describe
 from tessera.io import atomic, write_parquet

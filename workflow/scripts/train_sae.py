@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-
 from tessera.io import write_parquet
 from tessera.job import job
 

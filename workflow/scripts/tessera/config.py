@@ -31,7 +31,9 @@ def load(config: dict) -> dict:
             _known(f"saes.{name}.train.texts", texts, study["datasets"])
     for name, dataset in study["datasets"].items():
         if "hub" in dataset and "max_examples" not in dataset:
-            raise TesseraError(f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards")
+            raise TesseraError(
+                f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"
+            )
     return study
 
 

@@ -53,7 +53,9 @@ def count_examples(name: str, study: dict) -> int:
     if "path" in spec:
         return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"]))
     shifts = spec.get("shifts", {}).items()
-    return spec["max_examples"] + sum(len(_read_file(f"datasets.{name}.shifts.{s}", shift["path"])) for s, shift in shifts)
+    return spec["max_examples"] + sum(
+        len(_read_file(f"datasets.{name}.shifts.{s}", shift["path"])) for s, shift in shifts
+    )
 
 
 def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) -> np.ndarray:
@@ -147,7 +149,9 @@ def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
     _no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
     label = label.cast(pl.String)
     if label.str.contains(r"^-?\d+\.\d+$").all():
-        raise TesseraError(f"config key {key}.label: {label[0]!r} is a fraction; allowed: strings, whole numbers, booleans")
+        raise TesseraError(
+            f"config key {key}.label: {label[0]!r} is a fraction; allowed: strings, whole numbers, booleans"
+        )
     if "id" in spec:
         id = raw[spec["id"]].cast(pl.String)
         _no_row(key, "id", "no id", id.is_null())
@@ -171,7 +175,9 @@ def _own_split(key: str, raw: pl.DataFrame, column: str) -> pl.Series:
     _no_row(key, "split", "no split", split.is_null())
     found = split.unique().sort().to_list()
     if not {"train", "test"} <= set(found):
-        raise TesseraError(f"config key {key}.split: column {column!r} must hold train and test; it holds {shorten(found)}")
+        raise TesseraError(
+            f"config key {key}.split: column {column!r} must hold train and test; it holds {shorten(found)}"
+        )
     return split
 
 
@@ -180,7 +186,9 @@ def _sample(frame: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
     strata = ["split", "label"] if "split" in frame.columns else ["label"]
     order = _hashes(frame["id"], seed, "sample")
     rank = (pl.col("order").rank("ordinal").over(strata) - 0.5) / pl.len().over(strata)
-    kept = frame.with_row_index("row").with_columns(order=order).with_columns(rank=rank).sort("rank", "order").head(size)
+    kept = (
+        frame.with_row_index("row").with_columns(order=order).with_columns(rank=rank).sort("rank", "order").head(size)
+    )
     return kept.sort("row").drop("row", "order", "rank")
 
 
@@ -197,7 +205,9 @@ def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame) -> pl.DataFrame
 def _check_classes(key: str, frame: pl.DataFrame, folds: int) -> None:
     train = frame.filter(split="train")
     if train["label"].n_unique() < 2:
-        raise TesseraError(f"config key {key}.label: the training split has one class only ({shorten(train['label'][0])})")
+        raise TesseraError(
+            f"config key {key}.label: the training split has one class only ({shorten(train['label'][0])})"
+        )
     texts = train.unique("text").group_by("label").len().sort("len")
     label, smallest = texts.row(0)
     if smallest < folds:

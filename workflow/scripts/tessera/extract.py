@@ -75,7 +75,9 @@ def extract(
             for layer, width in encoders
         }
         hidden = {
-            layer: stack.enter_context(parquet_writer(part / f"hidden/layer={layer}.parquet", hidden_schema(model.d_model)))
+            layer: stack.enter_context(
+                parquet_writer(part / f"hidden/layer={layer}.parquet", hidden_schema(model.d_model))
+            )
             for layer in layers
         }
         for batch in residuals(model, tokens, layers, batch_tokens):
@@ -98,7 +100,9 @@ def extract(
         logger.warning("%d of %d texts cut to %d tokens", tokens.truncated.sum(), len(examples), max_tokens)
     about = {"examples": len(examples), "truncated": int(tokens.truncated.sum()), "tokens": count}
     rows = [{"layer": layer, "width": None, **about, "nonzeros": None} for layer in layers]
-    rows += [{"layer": layer, "width": width, **about, "nonzeros": number} for (layer, width), number in nonzeros.items()]
+    rows += [
+        {"layer": layer, "width": width, **about, "nonzeros": number} for (layer, width), number in nonzeros.items()
+    ]
     return pl.DataFrame(rows, schema_overrides={"width": pl.String, "nonzeros": pl.Int64})
 
 
@@ -112,7 +116,9 @@ def token_rows(batch: Batch, numbers: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def token_table(rows: dict[str, np.ndarray], sparse: SparseActivations, activation: pa.DataType, cell: tuple) -> pa.Table:
+def token_table(
+    rows: dict[str, np.ndarray], sparse: SparseActivations, activation: pa.DataType, cell: tuple
+) -> pa.Table:
     """Sparse activations as rows of a latents shard.
 
     Raises:
@@ -192,5 +198,3 @@ def cache_residuals(
         for array in arrays.values():
             array.flush()
     logger.info("cached %d content tokens of %d texts", int(ends[-1]), used)
-
-

@@ -208,7 +208,9 @@ def residuals(model: TextModel, tokens: Tokens, layers: list[int], budget: int |
             rest = np.concatenate([examples, *pending[::-1]])
             budget = max(int(lengths[examples].max()), budget // 2)
             if len(examples) == 1:
-                raise TesseraError(f"out of memory with one text of {lengths[examples[0]]} tokens: lower max_tokens") from None
+                raise TesseraError(
+                    f"out of memory with one text of {lengths[examples[0]]} tokens: lower max_tokens"
+                ) from None
             logger.warning("out of memory: batch_tokens halved to %d", budget)
             torch.cuda.empty_cache()
             pending = [rest[part] for part in plan_batches(lengths[rest], budget)][::-1]

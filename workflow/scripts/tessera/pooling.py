@@ -16,7 +16,9 @@ FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint3
 def pool_shards(shards: list[Path], outputs: dict[str, Path]) -> None:
     """Pool latents shards, a row group (which holds whole examples) at a time: pooling → feature file."""
     with ExitStack() as stack:
-        writers = {pooling: stack.enter_context(parquet_writer(out, FEATURES_SCHEMA)) for pooling, out in outputs.items()}
+        writers = {
+            pooling: stack.enter_context(parquet_writer(out, FEATURES_SCHEMA)) for pooling, out in outputs.items()
+        }
         for example_N, offsets_N, latents, values in _row_groups(shards):
             for pooling, writer in writers.items():
                 writer.write_table(_features_table(*pool(example_N, offsets_N, latents, values, pooling)))

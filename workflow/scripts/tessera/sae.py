@@ -107,7 +107,9 @@ def prepare(folder: Path, out: Path, *, layer: int, width: int, d_model: int | N
     config = json.loads((folder / "cfg.json").read_text())
     architecture = config["architecture"]
     if architecture not in ENCODERS:
-        raise TesseraError(f"{folder}: SAE architecture {architecture!r} is not supported; allowed: {', '.join(ENCODERS)}")
+        raise TesseraError(
+            f"{folder}: SAE architecture {architecture!r} is not supported; allowed: {', '.join(ENCODERS)}"
+        )
     if config.get("normalize_activations", "none") != "none":
         raise TesseraError(
             f"{folder}: the SAE expects activations normalised by {config['normalize_activations']!r}; fold that into "
@@ -118,7 +120,9 @@ def prepare(folder: Path, out: Path, *, layer: int, width: int, d_model: int | N
     if config["d_sae"] != width:
         raise TesseraError(f"{folder}: the SAE has {config['d_sae']} latents, the config asks for {width}")
     tensors = _read(folder / "sae_weights.safetensors")
-    kept = {name: tensors[name].float().contiguous() for name in ("W_enc", "b_enc", "b_dec", "threshold") if name in tensors}
+    kept = {
+        name: tensors[name].float().contiguous() for name in ("W_enc", "b_enc", "b_dec", "threshold") if name in tensors
+    }
     prepared = {
         "architecture": architecture,
         "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),

@@ -33,7 +33,9 @@ def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
     files = [str(file) for file in files]
     missing = next((file for file in files if not Path(file).is_file()), None)
     if missing:
-        raise TesseraError(f"{missing} is missing; delete the scores.parquet beside it and run again to rebuild the cell")
+        raise TesseraError(
+            f"{missing} is missing; delete the scores.parquet beside it and run again to rebuild the cell"
+        )
     keys = [part.split("=")[0] for part in Path(files[0]).parts if "=" in part]
     frames = pl.scan_parquet(files, hive_partitioning=True, hive_schema={key: HIVE[key] for key in keys})
     return frames
@@ -53,13 +55,13 @@ def merge_cells(scores: dict[str, list[str]], part: str) -> pl.LazyFrame:
     merged = pl.concat(kinds, how="diagonal")
     absent = [pl.lit(None, HIVE[key]).alias(key) for key in CELL[1:] if key not in merged.collect_schema().names()]
     merged = merged.with_columns(absent)
-    return merged.select(CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
+    return merged.select(*CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
 
 
 def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
     """Add the column control: is the model one of re-drawn weights?"""
     control = pl.col("model").is_in(list(controls)).fill_null(False)
-    return scores.with_columns(control=control).select(CELL, "control", pl.exclude([*CELL, "control"]))
+    return scores.with_columns(control=control).select(*CELL, "control", pl.exclude([*CELL, "control"]))
 
 
 def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
@@ -102,7 +104,7 @@ def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
         chosen.append(scores.join(best, on=CELL, nulls_equal=True).with_columns(contestant=pl.lit(contestant)))
     order = pl.col("contestant").replace_strict(list(CONTESTANTS), range(len(CONTESTANTS)))
     table = pl.concat(chosen).select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
-    return table.sort("data", order, "split", maintain_order=True)
+    return table.sort("data", pl.col("split") != "test", "split", order, maintain_order=True)
 
 
 def compare(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, seed: int) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from tessera.io import atomic
 logger = logging.getLogger("tessera")
 
 HELD_OUT = 0.1  # share of the cached tokens, the last texts, that training never sees
+CALIBRATION = 4096  # training tokens that set the threshold
 CHUNK = 2048
 
 
@@ -45,7 +46,9 @@ def train(
     split = int(len(tokens_ND) * (1 - HELD_OUT))
     train_ND, held_out_ND = tokens_ND[:split], tokens_ND[split:]
     if len(train_ND) < batch_tokens:
-        raise TesseraError(f"{cache}: {len(train_ND)} training tokens, fewer than batch_tokens: {batch_tokens}; add texts")
+        raise TesseraError(
+            f"{cache}: {len(train_ND)} training tokens, fewer than batch_tokens: {batch_tokens}; add texts"
+        )
     torch.manual_seed(seed)
     sae = BatchTopKTrainingSAE(
         BatchTopKTrainingSAEConfig(
@@ -76,7 +79,7 @@ def train(
         trainer.fit().save_inference_model(part)  # fit() folds the input scale into the weights
         saved = SAE.load_from_disk(part)
         saved.fold_W_dec_norm()  # unit decoder rows: an activation is then a length in the residual stream
-        _set_l0(saved, train_ND[:: max(1, len(train_ND) // 20_000)], k)
+        _set_l0(saved, train_ND[:: max(1, len(train_ND) // CALIBRATION)], k)
         saved.save_model(part)
         for file in part.iterdir():
             file.chmod(0o644)

@@ -1,0 +1,17 @@
+"""Draw the figures from the tables."""
+
+from pathlib import Path
+
+import polars as pl
+from tessera import figures
+from tessera.job import job
+
+with job(snakemake):
+    scores, best = pl.read_parquet(snakemake.input.scores), pl.read_parquet(snakemake.input.best)
+    drawn = {"results/figures/baselines": figures.baselines(best)}
+    for model in snakemake.params.models:
+        drawn[f"results/figures/model={model}/layer_width"] = figures.layer_width(scores, model)
+        if model in scores.filter(features="sae")["model"]:
+            drawn[f"results/figures/model={model}/pooling_threshold"] = figures.pooling_threshold(scores, model)
+    for pdf, png in zip(snakemake.output.pdf, snakemake.output.png, strict=True):
+        figures.save(drawn[str(Path(pdf).with_suffix(""))], Path(pdf), Path(png))

@@ -1,0 +1,190 @@
+"""The figures, in one style: one column wide, colour-blind safe, every axis named."""
+
+import math
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import matplotlib.ticker
+import numpy as np
+import polars as pl
+
+from tessera.io import atomic
+
+mpl.use("Agg")
+
+COLUMN = 3.4  # inches: one column of a two-column paper
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe and Ito
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+STYLE = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+    "figure.constrained_layout.use": True,
+}
+CONTESTANTS = ["SAE", "hidden states", "TF-IDF", "random SAE", "random hidden"]
+F1 = "macro F1 on the test split"
+
+
+def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
+    """Write a figure as PDF and PNG, with no date in it."""
+    for path, metadata in ((pdf, {"CreationDate": None}), (png, {})):
+        with atomic(path) as part:
+            figure.savefig(part, format=path.suffix[1:], metadata=metadata)
+    plt.close(figure)
+
+
+def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
+    """Per data set: macro F1 by layer, a line per width, with 95 % intervals; the hidden states in grey.
+
+    Each point is the pooling and threshold with the best cross-validated F1 inside the training split.
+    """
+    cells = scores.filter(model=model, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+    best = cells.unique(["features", "layer", "width", "data"], keep="first", maintain_order=True)
+    names = sorted(best["data"].unique())
+    widths = sorted(best["width"].drop_nulls().unique(), key=_latents)
+    layers = sorted(best["layer"].unique())
+    place = {layer: index for index, layer in enumerate(layers)}
+    with plt.rc_context(STYLE):
+        rows = math.ceil(len(names) / 2)
+        figure, axes = plt.subplots(
+            rows, 2, figsize=(COLUMN, 0.6 + 0.9 * rows), sharex=True, sharey=True, squeeze=False
+        )
+        lines = [("hidden states", best.filter(features="hidden"), "0.55", "--", "x")]
+        for index, width in enumerate(widths):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            lines.append((f"SAE, {width} latents", best.filter(features="sae", width=width), colour, "-", marker))
+        for axis, name in zip(axes.flat, names, strict=False):
+            for index, (label, points, colour, line, marker) in enumerate(lines):
+                points = points.filter(data=name).sort("layer")
+                shift = 0.12 * (index - (len(lines) - 1) / 2)
+                x = np.array([place[layer] for layer in points["layer"]]) + shift
+                axis.errorbar(
+                    x,
+                    points["macro_f1"],
+                    _bars(points),
+                    label=label,
+                    color=colour,
+                    ls=line,
+                    marker=marker,
+                    elinewidth=0.6,
+                )
+            axis.set_title(name)
+            axis.set_xticks(range(len(layers)), [str(layer) for layer in layers])
+            axis.set_xlim(-0.5, len(layers) - 0.5)
+            axis.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        for axis in axes.flat[len(names) :]:
+            axis.set_visible(False)
+        for column in range(2):
+            shown = [axis for axis in axes[:, column] if axis.get_visible()]
+            if shown:
+                shown[-1].xaxis.set_tick_params(labelbottom=True)
+        figure.supxlabel(f"layer of {model} (block, from 0)", fontsize=7)
+        figure.supylabel(F1, fontsize=7)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0)
+    return figure
+
+
+def pooling_threshold(scores: pl.DataFrame, model: str) -> plt.Figure:
+    """Mean over data sets of macro F1 and of the matrix density, by pooling and threshold.
+
+    Layer and width of each entry are those with the best cross-validated F1 inside the training split.
+    """
+    cells = scores.filter(features="sae", model=model, split="test").sort(
+        "cv_macro_f1", descending=True, maintain_order=True
+    )
+    best = cells.unique(["data", "pooling", "threshold"], keep="first", maintain_order=True)
+    mean = best.group_by("pooling", "threshold").agg(pl.col("macro_f1", "density").mean())
+    poolings = sorted(mean["pooling"].unique(), key=_pooling_order)
+    thresholds = sorted(mean["threshold"].unique(), key=_threshold_order)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(COLUMN, 0.75 + 0.27 * len(poolings)), sharey=True)
+        for axis, column, title, colours in (
+            (axes[0], "macro_f1", f"macro F1 (mean of {best['data'].n_unique()} sets)", "cividis"),
+            (axes[1], "density", "density of the matrix", "Greys"),
+        ):
+            values = np.full((len(poolings), len(thresholds)), np.nan)
+            for pooling, threshold, value in mean.select("pooling", "threshold", column).iter_rows():
+                values[poolings.index(pooling), thresholds.index(threshold)] = value
+            image = axis.imshow(values, cmap=colours, aspect="auto", **({"vmin": 0} if column == "density" else {}))
+            for (row, place), value in np.ndenumerate(values):
+                dark = image.norm(value) > 0.5 if column == "density" else image.norm(value) < 0.5
+                text = f"{value:.3f}".lstrip("0") if column == "macro_f1" else f"{value:.2f}"
+                axis.text(place, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+            axis.set_title(title)
+            axis.set_xticks(range(len(thresholds)), thresholds)
+            axis.set_yticks(range(len(poolings)), poolings)
+            axis.set_xlabel("threshold")
+            axis.spines[:].set_visible(False)
+            axis.tick_params(length=0)
+        axes[0].set_ylabel("pooling")
+    return figure
+
+
+def baselines(best: pl.DataFrame) -> plt.Figure:
+    """Per data set (and further test set): the best cell of each contestant, macro F1 with its 95 % interval.
+
+    Best is by cross-validation inside the training split, never by the test score.
+    """
+    rows = best.select("data", "split").unique(maintain_order=True).rows()
+    names = [name for name in CONTESTANTS if name in best["contestant"].unique()]
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.09 * len(names) * len(rows)))
+        for index, name in enumerate(names):
+            points = best.filter(contestant=name)
+            place = {row: number for number, row in enumerate(rows)}
+            y = [
+                place[row] + 0.15 * (index - (len(names) - 1) / 2) for row in points.select("data", "split").iter_rows()
+            ]
+            axis.errorbar(
+                points["macro_f1"],
+                y,
+                xerr=_bars(points),
+                ls="none",
+                marker=MARKERS[index],
+                color=COLOURS[index],
+                label=name,
+                elinewidth=0.8,
+                mfc="white" if name.startswith("random") else COLOURS[index],
+            )
+        labels = [data if split == "test" else f"{data}\n({split})" for data, split in rows]
+        axis.set_yticks(range(len(rows)), labels)
+        for number in range(1, len(rows)):
+            axis.axhline(number - 0.5, color="0.9", lw=0.5, zorder=0)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_xlabel("macro F1 on test examples, 95 % interval")
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0, handletextpad=0.3)
+    return figure
+
+
+def _bars(points: pl.DataFrame) -> np.ndarray:
+    """Distances [2, n] from the value to the ends of its interval."""
+    value, low, high = (points[name].to_numpy() for name in ("macro_f1", "macro_f1_low", "macro_f1_high"))
+    return np.clip(np.vstack([value - low, high - value]), 0, None)
+
+
+def _latents(width: str) -> float:
+    scale = {"k": 1e3, "m": 1e6}
+    return float(width[:-1]) * scale[width[-1]] if width[-1] in scale else float(width)
+
+
+def _pooling_order(pooling: str) -> tuple[int, int]:
+    order = ["sum", "mean", "max", "last", "count"]
+    return (order.index(pooling), 0) if pooling in order else (len(order), int(pooling.removeprefix("top")))
+
+
+def _threshold_order(threshold: str) -> tuple[int, float]:
+    if threshold == "none":
+        return 0, 0.0
+    return (2, float(threshold[1:])) if threshold.startswith("q") else (1, float(threshold))
