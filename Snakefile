@@ -22,7 +22,7 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         rules.scores.input,
         rules.figures.input,
-    default_target: True

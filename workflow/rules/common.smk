@@ -9,7 +9,8 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from tessera import VERSIONS, grid
-from tessera.config import architecture, load, resolve
+from tessera.config import architecture, load
+from tessera.config import sae_folder as sae_source_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
 
@@ -23,10 +24,11 @@ try:
     if workflow.is_main_process:
         EXAMPLES = {name: count_examples(name, STUDY) for name in STUDY["datasets"]}
 except TesseraError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
+PARTS = ["scores", "predictions", "coefficients"]
 HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
@@ -42,25 +44,29 @@ wildcard_constraints:
     pooling=r"[a-z0-9]+",
 
 
-def model_identity(model):
+def model_identity(wildcards):
     """What of a model decides its activations, by value."""
-    spec = MODELS[model]
+    spec = MODELS[wildcards.model]
     kept = {key: value for key, value in spec.items() if key not in ("passes", "saes")}
     return {"spec": kept, "source": architecture(kept, STUDY), "seed": SEED}
 
 
-def model_files(model):
+def model_files(wildcards):
     """The files of a model folder of the user's own, so that a change of them is noticed."""
-    source = architecture(MODELS[model], STUDY)
-    if source.get("path", "package:").startswith("package:"):
+    path = architecture(MODELS[wildcards.model], STUDY).get("path", "package:")
+    if path.startswith("package:"):
         return []
-    folder = Path(source["path"])
-    return sorted(str(file) for pattern in ("*.json", "*.safetensors") for file in folder.glob(pattern))
+    return sorted(str(file) for pattern in ("*.json", "*.safetensors") for file in Path(path).glob(pattern))
 
 
-def data_files(data):
-    """The local files of a data set (pinned packages apart)."""
-    paths = [part["path"] for part in (DATASETS[data], *DATASETS[data].get("shifts", {}).values()) if "path" in part]
+def data_spec(wildcards):
+    return DATASETS[wildcards.data]
+
+
+def data_files(wildcards):
+    """The local files of a data set (those of pinned packages apart)."""
+    spec = DATASETS[wildcards.data]
+    paths = [part["path"] for part in (spec, *spec.get("shifts", {}).values()) if "path" in part]
     return [path for path in paths if not path.startswith("package:")]
 
 
@@ -70,22 +76,100 @@ def shards(data):
     return range(-(-count_examples(data, STUDY) // STUDY["shard_size"]))
 
 
-def recipe(model):
+def sae_source(model):
     """The entry of saes that a model's SAEs come from."""
     return STUDY["saes"][MODELS[model]["saes"]]
 
 
-def probe_settings():
-    """What every probe shares, by value."""
-    return {"seed": SEED, **STUDY["probe"]}
+def training_texts(wildcards):
+    return expand(grid.EXAMPLES, data=sae_source(wildcards.model)["train"]["texts"])
 
 
-def cell_files(pattern, cells, **axes):
-    """Scores files of every cell: `pattern` filled from `cells` × data sets × `axes`."""
-    filled = [expand(pattern + "/scores.parquet", **cell, data=DATASETS, **axes) for cell in cells]
+def tokens_to_cache(wildcards):
+    return sae_source(wildcards.model)["train"]["tokens"]
+
+
+def training_recipe(wildcards):
+    recipe = sae_source(wildcards.model)["train"]
+    return {key: value for key, value in recipe.items() if key not in ("texts", "tokens")}
+
+
+def latents(wildcards):
+    return grid.parse_width(wildcards.width)
+
+
+def training_residuals(wildcards):
+    number = grid.pass_of(MODELS, wildcards.model, wildcards.layer, wildcards.width)
+    return grid.RESIDUALS.format(model=wildcards.model, number=number)
+
+
+def sae_folder(wildcards):
+    """The folder saved by SAELens: trained here, or the user's own."""
+    source = sae_source(wildcards.model)
+    if "train" in source:
+        return grid.TRAINED.format(**wildcards)
+    return sae_source_folder(source, wildcards.layer, wildcards.width)
+
+
+def pass_cells(wildcards):
+    """(layer, width) of each SAE of one pass of one model."""
+    wanted = wildcards.model, int(wildcards.number)
+    return [[int(c["layer"]), c["width"]] for c in SAE_CELLS if (c["model"], c["number"]) == wanted]
+
+
+def pass_encoders(wildcards):
+    """The prepared SAEs of a pass, in the order of pass_cells."""
+    return [
+        grid.ENCODER.format(model=wildcards.model, layer=layer, width=width) for layer, width in pass_cells(wildcards)
+    ]
+
+
+def pass_layers(wildcards):
+    return sorted(int(layer) for layer in MODELS[wildcards.model]["passes"][int(wildcards.number)])
+
+
+def pass_sae_layers(wildcards):
+    return sorted({layer for layer, _ in pass_cells(wildcards)})
+
+
+def shards_of_width(wildcards):
+    """The activations that hold a layer and width of a model on a data set."""
+    number = grid.pass_of(MODELS, wildcards.model, wildcards.layer, wildcards.width)
+    return expand(grid.ACTIVATIONS, **wildcards, number=number, shard=shards(wildcards.data))
+
+
+def shards_of_layer(wildcards):
+    """The activations that hold a layer's hidden states of a model on a data set."""
+    number = grid.pass_of(MODELS, wildcards.model, wildcards.layer)
+    return expand(grid.ACTIVATIONS, **wildcards, number=number, shard=shards(wildcards.data))
+
+
+def every_shard(pattern):
+    """`pattern` for every model × data set × pass × shard."""
+    return [
+        pattern.format(model=model, data=data, number=number, shard=shard)
+        for model, spec in MODELS.items()
+        for data in DATASETS
+        for number in range(len(spec["passes"]))
+        for shard in shards(data)
+    ]
+
+
+def every_cell(pattern, cells, **axes):
+    """The scores of every cell: `pattern` for `cells` × data sets × `axes`."""
+    filled = (expand(pattern, **cell, data=DATASETS, part="scores", **axes) for cell in cells)
     return [file for files in filled for file in files]
 
 
-SAE_SCORES = cell_files(grid.PROBE, SAE_CELLS, pooling=POOLINGS, threshold=THRESHOLDS)
-HIDDEN_SCORES = cell_files(grid.HIDDEN, LAYER_CELLS, pooling=HIDDEN_POOLINGS)
-TFIDF_SCORES = cell_files(grid.TFIDF, [{}], unit=TFIDF_UNITS)
+SAE_SCORES = every_cell(grid.PROBE, SAE_CELLS, pooling=POOLINGS, threshold=THRESHOLDS)
+HIDDEN_SCORES = every_cell(grid.HIDDEN, LAYER_CELLS, pooling=HIDDEN_POOLINGS)
+TFIDF_SCORES = every_cell(grid.TFIDF, [{}], unit=TFIDF_UNITS)
+QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"])]
+CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
+TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
+DRAWN = {model: "saes" in spec for model, spec in MODELS.items() if model not in CONTROLS}
+FIGURES = [
+    "results/figures/baselines",
+    *expand("results/figures/model={model}/layer_width", model=DRAWN),
+    *expand("results/figures/model={model}/pooling_threshold", model=[model for model in DRAWN if DRAWN[model]]),
+]

@@ -1,24 +1,11 @@
 """Labelled examples: read, checked, sampled and split, once for every cell."""
 
 
-def examples_input(wildcards):
-    return data_files(wildcards.data)
-
-
-def examples_spec(wildcards):
-    return DATASETS[wildcards.data]
-
-
 rule examples:
     input:
-        examples_input,
+        data_files,
     output:
         grid.EXAMPLES,
-    params:
-        spec=examples_spec,
-        seed=SEED,
-        folds=STUDY["probe"]["folds"],
-        version=VERSIONS["examples"],
     log:
         "logs/examples/data={data}.log",
     benchmark:
@@ -28,6 +15,10 @@ rule examples:
     resources:
         mem_mb=2000,
         runtime=20,
+    params:
+        spec=data_spec,
+        seed=SEED,
+        version=VERSIONS["examples"],
     message:
         "examples of {wildcards.data}"
     script:

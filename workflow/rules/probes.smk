@@ -1,7 +1,5 @@
 """Probes: a job is one model × layer × width × data set; poolings and thresholds, the cheap axes, share its start."""
 
-PROBE_FILES = ["scores", "predictions", "coefficients"]
-
 
 rule probe:
     input:
@@ -9,17 +7,12 @@ rule probe:
         examples=grid.EXAMPLES,
     output:
         expand(
-            grid.PROBE + "/{file}.parquet",
+            grid.PROBE,
             pooling=POOLINGS,
             threshold=THRESHOLDS,
-            file=PROBE_FILES,
+            part=PARTS,
             allow_missing=True,
         ),
-    params:
-        poolings=POOLINGS,
-        thresholds=THRESHOLDS,
-        settings=probe_settings(),
-        version=VERSIONS["probes"],
     log:
         "logs/probe/model={model}/layer={layer}/width={width}/data={data}.log",
     benchmark:
@@ -29,27 +22,23 @@ rule probe:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        poolings=POOLINGS,
+        thresholds=THRESHOLDS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["probes"],
     message:
         "probes on {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}, {wildcards.data}"
     script:
         "../scripts/probe.py"
 
 
-def hidden_input(wildcards):
-    number = grid.pass_of(MODELS, wildcards.model, wildcards.layer)
-    return shards_of(wildcards.model, wildcards.data, number)
-
-
 rule probe_hidden:
     input:
-        shards=hidden_input,
+        shards=shards_of_layer,
         examples=grid.EXAMPLES,
     output:
-        expand(grid.HIDDEN + "/{file}.parquet", pooling=HIDDEN_POOLINGS, file=PROBE_FILES, allow_missing=True),
-    params:
-        poolings=HIDDEN_POOLINGS,
-        settings=probe_settings(),
-        version=VERSIONS["probes"],
+        expand(grid.HIDDEN, pooling=HIDDEN_POOLINGS, part=PARTS, allow_missing=True),
     log:
         "logs/probe_hidden/model={model}/layer={layer}/data={data}.log",
     benchmark:
@@ -59,6 +48,10 @@ rule probe_hidden:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        poolings=HIDDEN_POOLINGS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["probes"],
     message:
         "baseline: hidden states of {wildcards.model}, layer {wildcards.layer}, {wildcards.data}"
     script:
@@ -69,11 +62,7 @@ rule probe_tfidf:
     input:
         examples=grid.EXAMPLES,
     output:
-        expand(grid.TFIDF + "/{file}.parquet", unit=TFIDF_UNITS, file=PROBE_FILES, allow_missing=True),
-    params:
-        units=TFIDF_UNITS,
-        settings=probe_settings(),
-        version=VERSIONS["probes"],
+        expand(grid.TFIDF, unit=TFIDF_UNITS, part=PARTS, allow_missing=True),
     log:
         "logs/probe_tfidf/data={data}.log",
     benchmark:
@@ -83,6 +72,10 @@ rule probe_tfidf:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        units=TFIDF_UNITS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["probes"],
     message:
         "baseline: TF-IDF, {wildcards.data}"
     script:

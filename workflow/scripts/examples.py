@@ -6,7 +6,7 @@ from tessera.job import job
 
 with job(snakemake) as log:
     settings = snakemake.params
-    examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed, folds=settings.folds)
+    examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed)
     for split in describe(examples).iter_rows(named=True):
         log.info("%s", split)
         if split["texts_in_training"]:

@@ -9,7 +9,6 @@ with job(snakemake) as log:
     config = prepare(
         Path(snakemake.input[0]),
         Path(snakemake.output[0]),
-        layer=snakemake.params.layer,
         width=snakemake.params.width,
     )
     log.info("%s", config)

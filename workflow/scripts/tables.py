@@ -10,7 +10,7 @@ from tessera.job import job
 def write(name: str, table: pl.DataFrame) -> None:
     """As parquet, and as csv where the rules ask for it."""
     write_parquet(snakemake.output[name], table)
-    if f"{name}_csv" in snakemake.output.keys():
+    if f"{name}_csv" in dict(snakemake.output.items()):
         with atomic(snakemake.output[f"{name}_csv"]) as part:
             table.write_csv(part, float_precision=6)
 

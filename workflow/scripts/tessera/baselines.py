@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from tessera.io import open_parquet
+from tessera.io import read_parquet
 
 NGRAMS = {"word": ("word", (1, 2)), "char": ("char", (2, 5))}
 
@@ -15,10 +15,10 @@ NGRAMS = {"word": ("word", (1, 2)), "char": ("char", (2, 5))}
 def read_hidden(files: list[Path], pooling: str) -> np.ndarray:
     """Pooled hidden states [E, d], float32, examples ascending; `pooling` is sum, mean, max or last."""
     column = "sum" if pooling == "mean" else pooling
-    tables = [open_parquet(file).read(columns=["example", "tokens", column]) for file in files]
+    tables = [read_parquet(file, ["example", "tokens", column]) for file in files]
     example_E = np.concatenate([table["example"].to_numpy() for table in tables])
     tokens_E = np.concatenate([table["tokens"].to_numpy() for table in tables])
-    parts = [table[column].combine_chunks() for table in tables]
+    parts = [table[column].chunk(0) for table in tables]
     hidden_ED = np.concatenate([part.values.to_numpy().reshape(len(part), -1) for part in parts])
     if pooling == "mean":
         hidden_ED = hidden_ED / tokens_E[:, None].astype(np.float32)

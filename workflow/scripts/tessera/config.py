@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def load(config: dict) -> dict:
     Raises:
         TesseraError: names the key, the value and what is allowed.
     """
-    study = json.loads(json.dumps(config, default=str))
+    study = _copy(config)
     _spell_axes(study)
     _check_schema(study)
     for name, model in study["models"].items():
@@ -56,6 +57,11 @@ def architecture(model: dict, study: dict) -> dict:
     return study["models"][model["control_of"]] if "control_of" in model else model
 
 
+def sae_folder(recipe: dict, layer: str, width: str) -> Path:
+    """The user's SAE folder of a layer and width: `{layer}` and `{width}` in the recipe's path filled in."""
+    return resolve(recipe["path"].replace("{layer}", layer).replace("{width}", width))
+
+
 def count_layers(model_config: dict) -> int | None:
     """Number of blocks in a transformers config.json, or None where it does not say."""
     for part in (model_config, model_config.get("text_config", {}), model_config.get("vision_config", {})):
@@ -65,13 +71,28 @@ def count_layers(model_config: dict) -> int | None:
     return None
 
 
+def _copy(value: object, key: str = "") -> object:
+    """A deep copy with string keys, whole floats as integers; two keys of the same spelling are an error."""
+    if isinstance(value, dict):
+        copied = {str(name): _copy(part, f"{key}.{name}".lstrip(".")) for name, part in value.items()}
+        if len(copied) < len(value):
+            raise TesseraError(f"config key {key}: a key is there twice, as a number and as a string")
+        return copied
+    if isinstance(value, list):
+        return [_copy(part, f"{key}[{index}]") for index, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TesseraError(f"config key {key}: {value} is not a finite number")
+    return value
+
+
 def _spell_axes(study: dict) -> None:
     """Axis values as the strings that stand in paths: thresholds 1 and 1.0 as 1.0, widths 512 as 512."""
     grid, models = study.get("grid"), study.get("models")
     if isinstance(grid, dict) and isinstance(grid.get("thresholds"), list):
         grid["thresholds"] = [_spell_threshold(value) for value in grid["thresholds"]]
     for model in models.values() if isinstance(models, dict) else ():
-        for one_pass in model.get("passes", ()) if isinstance(model, dict) else ():
+        passes = model.get("passes") if isinstance(model, dict) else None
+        for one_pass in passes if isinstance(passes, list) else ():
             for layer, widths in one_pass.items() if isinstance(one_pass, dict) else ():
                 if isinstance(widths, list):
                     one_pass[layer] = [str(width) if type(width) is int else width for width in widths]
@@ -82,7 +103,9 @@ def _spell_threshold(value: object) -> str:
         kind, number = parse_threshold(str(value))
     except ValueError as error:
         raise TesseraError(f"config key grid.thresholds: {error}") from error
-    return repr(number) if kind == "fixed" else str(value)
+    if kind == "none":
+        return kind
+    return repr(number) if kind == "fixed" else f"q{100 * number:.10g}"
 
 
 def _with_defaults(validator_class):
@@ -96,7 +119,8 @@ def _with_defaults(validator_class):
                     instance.setdefault(key, json.loads(json.dumps(subschema["default"])))
         yield from check_properties(validator, properties, instance, schema)
 
-    return validators.extend(validator_class, {"properties": fill_and_check})
+    whole = validator_class.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)  # 1.0 is none
+    return validators.extend(validator_class, {"properties": fill_and_check}, type_checker=whole)
 
 
 def _check_schema(study: dict) -> None:
@@ -104,8 +128,8 @@ def _check_schema(study: dict) -> None:
     error = best_match(_with_defaults(Draft202012Validator)(schema).iter_errors(study))
     if error is None:
         return
-    key = ".".join(str(part) for part in error.absolute_path) or "(top level)"
-    raise TesseraError(f"config key {key}: {_explain(error)}")
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
+    raise TesseraError(f"config key {key or '(top level)'}: {_explain(error)}")
 
 
 def _explain(error) -> str:
@@ -115,8 +139,8 @@ def _explain(error) -> str:
             allowed = list(error.schema.get("properties", {}))
             unknown = next(key for key in error.instance if key not in allowed)
             close = difflib.get_close_matches(unknown, allowed, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            return f"unknown key {shorten(unknown)}{hint} Allowed: {', '.join(allowed)}"
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            return f"unknown key {shorten(unknown)}{hint}; allowed: {', '.join(allowed)}"
         case "required":
             missing = [key for key in error.validator_value if key not in error.instance]
             return f"{', '.join(missing)} is missing"
@@ -126,7 +150,8 @@ def _explain(error) -> str:
         case "enum":
             return f"{value} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
         case "pattern":
-            return f"{value} is not allowed; {error.schema.get('description', 'allowed')} (pattern {error.validator_value})"
+            meaning = error.schema.get("description", "")
+            return f"{value} is not allowed; allowed: {meaning} (pattern {error.validator_value})"
         case "type":
             return f"{value} is not of type {error.validator_value}"
         case _:
@@ -172,7 +197,10 @@ def _layers_on_disk(key: str, path: str) -> int | None:
     file = folder / "config.json"
     if not file.is_file():
         raise TesseraError(f"config key {key}.path: {str(folder)!r} is not a model folder (no config.json in it)")
-    return count_layers(json.loads(file.read_text()))
+    try:
+        return count_layers(json.loads(file.read_text()))
+    except (ValueError, AttributeError) as error:
+        raise TesseraError(f"config key {key}.path: {str(file)!r} is no model config: {error}") from error
 
 
 def _check_width(key: str, layer: str, width: str, recipe: dict) -> None:
@@ -181,6 +209,6 @@ def _check_width(key: str, layer: str, width: str, recipe: dict) -> None:
     except ValueError as error:
         raise TesseraError(f"config key {key}: {error}") from error
     if "path" in recipe:
-        folder = resolve(recipe["path"].format(layer=layer, width=width))
+        folder = sae_folder(recipe, layer, width)
         if not (folder / "cfg.json").is_file():
             raise TesseraError(f"config key {key}: no SAE of width {width} ({str(folder)!r} has no cfg.json)")

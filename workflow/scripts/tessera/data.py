@@ -1,6 +1,7 @@
 """Labelled examples: read them from any source, check every row, split them once for every cell."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 from tessera.config import resolve
 from tessera.errors import TesseraError, shorten
 
+LABELS = "strings, whole numbers, booleans"
 TEST_PARTS = 5  # one part in five is the test split
 READERS = {
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
@@ -18,8 +20,8 @@ READERS = {
 }
 
 
-def load_examples(name: str, spec: dict, *, seed: int, folds: int) -> pl.DataFrame:
-    """The examples of one data set, checked, sampled and split.
+def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1) -> pl.DataFrame:
+    """The examples of one data set, checked (each class must have a training text per fold), sampled and split.
 
     Columns: example (u32, the row number every later stage refers to), id, text, label (str), split (train, test
     or the name of a further test set) and group (u32, equal for equal texts).
@@ -79,9 +81,9 @@ def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 def classes(labels: pl.Series) -> list[str]:
     """The distinct labels in order: by value where all are whole numbers, else by spelling."""
-    distinct = labels.unique().to_list()
-    numbers = all(label.removeprefix("-").isdigit() for label in distinct)
-    return sorted(distinct, key=int if numbers else str)
+    distinct = sorted(labels.unique())
+    numbers = all(re.fullmatch("-?[0-9]+", label) for label in distinct)
+    return sorted(distinct, key=int) if numbers else distinct
 
 
 def describe(frame: pl.DataFrame) -> pl.DataFrame:
@@ -94,6 +96,7 @@ def describe(frame: pl.DataFrame) -> pl.DataFrame:
             classes=pl.col("label").n_unique(),
             largest_class=pl.col("label").value_counts(sort=True).struct.field("count").first() / pl.len(),
             repeated_texts=pl.len() - pl.col("text").n_unique(),
+            texts_of_two_labels=(pl.col("label").n_unique().over("text") > 1).sum(),
             texts_in_training=pl.col("text").is_in(training_texts.implode()).sum(),
         )
         .with_columns(texts_in_training=pl.when(split="train").then(0).otherwise("texts_in_training"))
@@ -114,9 +117,9 @@ def _read_file(key: str, path: str) -> pl.DataFrame:
 
 
 def _read_hub(key: str, spec: dict) -> pl.DataFrame:
-    from datasets import load_dataset  # heavy, and only hub data sets need it
-
     try:
+        from datasets import load_dataset  # heavy, and only hub data sets need it
+
         return load_dataset(spec["hub"], spec.get("hub_config"), split=spec["hub_split"]).to_polars()
     except Exception as error:  # the hub's client raises many kinds; each means that the data are not there
         raise TesseraError(
@@ -138,20 +141,18 @@ def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
     for role, column in _names(spec).items():
         if column not in raw.columns:
             raise TesseraError(f"config key {key}.{role}: no column {column!r}; there: {', '.join(raw.columns)}")
+    if raw.is_empty():
+        raise TesseraError(f"config key {key}: the data set has no rows")
     text, label = raw[spec["text"]], raw[spec["label"]]
     if text.dtype != pl.String:
         raise TesseraError(f"config key {key}.text: column {spec['text']!r} holds {text.dtype}, not strings")
     if not (label.dtype in (pl.String, pl.Boolean) or label.dtype.is_integer()):
-        raise TesseraError(
-            f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: strings, whole numbers, booleans"
-        )
+        raise TesseraError(f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: {LABELS}")
     _no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
     _no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
     label = label.cast(pl.String)
     if label.str.contains(r"^-?\d+\.\d+$").all():
-        raise TesseraError(
-            f"config key {key}.label: {label[0]!r} is a fraction; allowed: strings, whole numbers, booleans"
-        )
+        raise TesseraError(f"config key {key}.label: {label[0]!r} is a fraction; allowed: {LABELS}")
     if "id" in spec:
         id = raw[spec["id"]].cast(pl.String)
         _no_row(key, "id", "no id", id.is_null())
@@ -202,26 +203,36 @@ def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame) -> pl.DataFrame
     return extra.with_columns(id=pl.lit(f"{name}:") + pl.col("id"), split=pl.lit(name)).select(frame.columns)
 
 
+def check_folds(frame: pl.DataFrame, folds: int) -> None:
+    """Every class needs a distinct training text per fold.
+
+    Raises:
+        TesseraError: names the smallest class.
+    """
+    train = frame.filter(split="train")
+    texts = train.group_by("text").agg(pl.col("label").min())["label"].value_counts()
+    counts = dict.fromkeys(train["label"].unique(), 0) | dict(texts.iter_rows())
+    label = min(counts, key=lambda label: (counts[label], label))
+    smallest = counts[label]
+    if smallest < folds:
+        raise TesseraError(
+            f"class {shorten(label)} has {smallest} distinct training texts, fewer than probe.folds, {folds}"
+        )
+
+
 def _check_classes(key: str, frame: pl.DataFrame, folds: int) -> None:
     train = frame.filter(split="train")
     if train["label"].n_unique() < 2:
-        raise TesseraError(
-            f"config key {key}.label: the training split has one class only ({shorten(train['label'][0])})"
-        )
-    texts = train.unique("text").group_by("label").len().sort("len")
-    label, smallest = texts.row(0)
-    if smallest < folds:
-        raise TesseraError(
-            f"config key {key}: class {shorten(label)} has {smallest} distinct training texts, fewer than the {folds} "
-            f"folds of probe.folds"
-        )
+        only = shorten(train["label"][0])
+        raise TesseraError(f"config key {key}.label: the training split has one class only, {only}")
+    try:
+        check_folds(frame, folds)
+    except TesseraError as error:
+        raise TesseraError(f"config key {key}: {error}") from None
     for split in frame["split"].unique():
         unknown = set(frame.filter(split=split)["label"]) - set(train["label"])
         if unknown:
             raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} of split {split!r} is not in training")
-    missing = set(train["label"]) - set(frame.filter(split="test")["label"])
-    if missing:
-        raise TesseraError(f"config key {key}.label: class {shorten(min(missing))} has no test example")
 
 
 def _hashes(ids: pl.Series, seed: int, purpose: str) -> pl.Series:

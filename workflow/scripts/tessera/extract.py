@@ -17,7 +17,7 @@ from tessera.sae import SparseActivations, load_encoder
 logger = logging.getLogger("tessera")
 
 HIDDEN_POOLINGS = ("sum", "max", "last")  # mean is sum / tokens
-FLOAT16_MAX = 65504.0
+FLOAT16_MAX, FLOAT16_TINY = 65504.0, np.float16(2**-24)
 
 
 def latents_schema(activation: pa.DataType) -> pa.Schema:
@@ -62,7 +62,8 @@ def extract(
     for (layer, width), encoder in encoders.items():
         if encoder.W_enc.shape[0] != model.d_model:
             raise TesseraError(
-                f"the SAE of layer {layer} width {width} reads {encoder.W_enc.shape[0]} dimensions, the model has {model.d_model}"
+                f"the SAE of layer {layer} width {width} reads {encoder.W_enc.shape[0]} dimensions, "
+                f"the model has {model.d_model}"
             )
     activation = pa.float16() if activation_dtype == "float16" else pa.float32()
     nonzeros = dict.fromkeys(encoders, 0)
@@ -130,7 +131,9 @@ def token_table(
             f"set activation_dtype: float32 for this model"
         )
     offsets = pa.array(np.concatenate([[0], np.cumsum(sparse.counts_N)]), pa.int32())
-    values = sparse.values.astype(np.float16) if pa.types.is_float16(activation) else sparse.values
+    values = sparse.values
+    if pa.types.is_float16(activation):
+        values = np.maximum(values.astype(np.float16), FLOAT16_TINY)  # what is active stays active
     return pa.table(
         [
             *(pa.array(column) for column in rows.values()),

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 # Stage paths in the hive style: a whole stage reads back as one table.
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 RESIDUALS = "results/residuals/model={model}/pass={number}"
-SAE = "results/saes/model={model}/layer={layer}/width={width}"
+TRAINED = "results/saes/model={model}/layer={layer}/width={width}/saelens"
+QUALITY = "results/saes/model={model}/layer={layer}/width={width}/quality.parquet"
+ENCODER = "results/saes/model={model}/layer={layer}/width={width}/encoder.safetensors"
 ACTIVATIONS = "results/activations/model={model}/data={data}/pass={number}/shard={shard}"
 SUMMARY = "results/summaries/model={model}/data={data}/pass={number}/shard={shard}/summary.parquet"
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
-PROBE = "results/probes/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/threshold={threshold}"
-HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}"
-TFIDF = "results/baselines/tfidf/data={data}/unit={unit}"
+PROBE = (
+    "results/probes/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/threshold={threshold}"
+    "/{part}.parquet"
+)
+HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
+TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
 
 
 def parse_width(width: str) -> int:
@@ -43,9 +48,9 @@ def parse_threshold(threshold: str) -> tuple[str, float | None]:
     """
     if threshold == "none":
         return "none", None
-    if re.fullmatch(r"q\d+(\.\d+)?", threshold) and 0 < float(threshold[1:]) < 100:
+    if re.fullmatch(r"q[0-9]+(\.[0-9]+)?", threshold) and 0 < float(threshold[1:]) < 100:
         return "quantile", float(threshold[1:]) / 100
-    if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", threshold):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", threshold) and math.isfinite(float(threshold)):
         return "fixed", float(threshold)
     raise ValueError(f"threshold {threshold!r} does not parse; allowed: none, a number >= 0, or qP with 0 < P < 100")
 

@@ -59,6 +59,7 @@ def parquet_writer(path: str | Path, schema: pa.Schema) -> Iterator[pq.ParquetWr
             use_dictionary=False,
             column_encoding=_encodings(schema),
             write_statistics=False,
+            write_page_checksum=True,
         ) as writer,
     ):
         yield writer
@@ -72,13 +73,21 @@ def write_parquet(path: str | Path, table) -> None:
         writer.write_table(table)
 
 
-def open_parquet(path: str | Path) -> pq.ParquetFile:
-    """Open a parquet file of this workflow.
+def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:
+    """The row groups of a parquet file of this workflow, one at a time, every page checked.
 
     Raises:
         TesseraError: the file is damaged; the message names it and how to rebuild it.
     """
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TesseraError(f"{path} cannot be read ({error}); delete it and run again to rebuild it") from error
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns=columns).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TesseraError(f"{path} cannot be read ({reason}); delete it and run again to rebuild it") from error
+
+
+def read_parquet(path: str | Path, columns: list[str]) -> pa.Table:
+    """A whole parquet file of this workflow; damaged files as in `row_groups`."""
+    return pa.concat_tables(row_groups(path, columns)).combine_chunks()

@@ -63,7 +63,7 @@ def confusion_scores(
 
 
 def rank_scores(positive_E: np.ndarray, score_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ROC AUC and average precision, each [B], of `score_E` for the positive examples; tied scores count as one step."""
+    """ROC AUC and average precision, each [B], of `score_E` for the positive examples; ties count as one step."""
     order = np.argsort(-score_E, kind="stable")
     steps = np.flatnonzero(np.append(True, np.diff(score_E[order]) != 0))
     weights = weights_BE[:, order].astype(np.float64)

@@ -91,7 +91,7 @@ def _place(name: str, source: dict) -> tuple[str | Path, dict]:
         return source["hub"], {"revision": source.get("revision")}
     folder = resolve(source["path"])
     if "sha256" in source:
-        with open(folder / "model.safetensors", "rb") as weights:
+        with (folder / "model.safetensors").open("rb") as weights:
             found = hashlib.file_digest(weights, "sha256").hexdigest()
         if found != source["sha256"]:
             raise TesseraError(f"config key models.{name}.sha256: model.safetensors in {str(folder)!r} has {found}")
@@ -163,8 +163,8 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
     empty = [index for index, mask in enumerate(content) if not mask.any()]
     if empty:
         raise TesseraError(
-            f"{len(empty)} texts have no content token for this tokenizer, the first is number {empty[0]} of the shard: "
-            f"remove them from the data set"
+            f"{len(empty)} texts have no content token for this tokenizer; "
+            f"remove them from the data set (the first is number {empty[0]} of the shard)"
         )
     truncated = np.zeros(len(texts), dtype=bool)
     full = np.array([index for index, row in enumerate(ids) if len(row) >= max_tokens], dtype=np.int64)
@@ -196,6 +196,9 @@ def residuals(model: TextModel, tokens: Tokens, layers: list[int], budget: int |
     The pass stops after the deepest of them. Hooks, not `hidden_states`: the last of those lies behind the final norm.
     `budget` is the padded tokens per pass; where the device runs out of memory, it is halved and the batch tried again.
     """
+    if max(layers) >= len(model.blocks):
+        last = len(model.blocks) - 1
+        raise TesseraError(f"a pass asks for layer {max(layers)}; the model has {last + 1} layers, 0 to {last}")
     budget = budget or BATCH_TOKENS[model.device.type]
     lengths = np.array([len(row) for row in tokens.ids])
     pending = plan_batches(lengths, budget)[::-1]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from tessera.io import open_parquet, parquet_writer
+from tessera.io import parquet_writer, read_parquet, row_groups
 
 FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "value": pa.list_(pa.float32())})
 
@@ -26,10 +26,8 @@ def pool_shards(shards: list[Path], outputs: dict[str, Path]) -> None:
 
 def _row_groups(shards: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     for shard in shards:
-        file = open_parquet(shard)
-        for number in range(file.num_row_groups):
-            group = file.read_row_group(number, columns=["example", "latent", "activation"])
-            latents, activations = group["latent"].combine_chunks(), group["activation"].combine_chunks()
+        for group in row_groups(shard, ["example", "latent", "activation"]):
+            latents, activations = (group[name].chunk(0) for name in ("latent", "activation"))
             values = activations.values.to_numpy().astype(np.float32)
             yield group["example"].to_numpy(), latents.offsets.to_numpy(), latents.values.to_numpy(), values
 
@@ -103,10 +101,10 @@ def _merge(offsets_E: np.ndarray, latents: np.ndarray, values: np.ndarray, reduc
 
 def read_features(path: Path) -> sp.csr_array:
     """The pooled features [E, W] as float32, examples ascending."""
-    table = open_parquet(path).read()
-    lists = table["latent"].combine_chunks()
+    table = read_parquet(path, ["example", "latent", "value"])
+    lists = table["latent"].chunk(0)
     offsets_E, latents = lists.offsets.to_numpy(), lists.values.to_numpy()
-    values = table["value"].combine_chunks().values.to_numpy()
+    values = table["value"].chunk(0).values.to_numpy()
     shape = (len(table), int(latents.max(initial=0)) + 1)
     features_EW = sp.csr_array((values, latents.astype(np.int32), offsets_E), shape=shape)
     return features_EW[np.argsort(table["example"].to_numpy(), kind="stable")]

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from tessera.data import assign_parts, classes
+from tessera.data import assign_parts, check_folds, classes
 from tessera.grid import parse_threshold
 from tessera.io import write_parquet
 from tessera.metrics import confusion_scores, resample_weights, score
@@ -143,6 +143,7 @@ class Task:
     """A data set's labels, folds and resamples: what every cell of the data set shares."""
 
     def __init__(self, examples: pl.DataFrame, *, seed: int, folds: int, resamples: int, C: list[float]):
+        check_folds(examples, folds)
         self.examples = examples.sort("example")
         self.seed, self.resamples, self.grid = seed, resamples, C
         self.classes = classes(self.examples["label"])

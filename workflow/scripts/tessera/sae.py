@@ -98,7 +98,7 @@ class TopK(Encoder):
 ENCODERS: dict[str, type[Encoder]] = {"jumprelu": JumpReLU, "standard": Standard, "topk": TopK}
 
 
-def prepare(folder: Path, out: Path, *, layer: int, width: int, d_model: int | None = None) -> dict:
+def prepare(folder: Path, out: Path, *, width: int) -> dict:
     """Write the encoder of an SAE saved by SAELens in `folder` to `out`; its config.
 
     Raises:
@@ -126,7 +126,6 @@ def prepare(folder: Path, out: Path, *, layer: int, width: int, d_model: int | N
     prepared = {
         "architecture": architecture,
         "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),
-        "layer": layer,
         "k": config.get("k"),
     }
     with atomic(out) as part:
@@ -145,6 +144,6 @@ def load_encoder(path: Path, device: torch.device) -> Encoder:
 def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, FileNotFoundError) as error:
         raise TesseraError(f"{path} is not a readable safetensors file ({error})") from error

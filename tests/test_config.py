@@ -1,0 +1,185 @@
+"""The config: defaults, and one line for every mistake."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from tessera.config import load
+from tessera.errors import TesseraError
+
+SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A small study whose model folder has four layers."""
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 4}')
+    return {
+        "models": {"m": {"path": str(tmp_path), "saes": "s", "passes": [{1: [512, "2k"]}]}},
+        "saes": {"s": {"train": {"texts": ["d"]}}},
+        "datasets": {"d": {"path": "d.csv"}},
+        "grid": {"poolings": ["sum", "top5"], "thresholds": ["none", 1, "q50"]},
+    }
+
+
+def put(config, key, value):
+    """Set the dotted `key`; numbers stand for list indices."""
+    *parents, last = key.split("/")
+    for parent in parents:
+        config = config[int(parent) if isinstance(config, list) else parent]
+    config[last] = value
+
+
+def test_shipped_config_loads():
+    study = load(yaml.safe_load(SHIPPED.read_text()))
+    assert study["probe"]["folds"] == 5
+    assert study["grid"]["thresholds"] == ["none", "1.0", "q50"]
+    assert study["models"]["minilm"]["passes"] == [{"1": ["512", "2k"], "3": ["512", "2k"]}]
+
+
+def test_defaults(config):
+    study = load(config)
+    assert study["seed"] == 0
+    assert study["shard_size"] == 10000
+    assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0], "folds": 5, "resamples": 1000}
+    assert study["baselines"] == {"hidden": ["mean", "max", "last", "sum"], "tfidf": ["word", "char"]}
+    assert (study["datasets"]["d"]["text"], study["datasets"]["d"]["label"]) == ("text", "label")
+    assert (study["models"]["m"]["dtype"], study["models"]["m"]["activation_dtype"]) == ("auto", "float16")
+    assert study["saes"]["s"]["train"]["k"] == 32
+
+
+def test_given_values_stay(config):
+    config |= {"seed": 7, "probe": {"folds": 3}, "baselines": {"tfidf": []}}
+    study = load(config)
+    assert (study["seed"], study["probe"]["folds"], study["baselines"]["tfidf"]) == (7, 3, [])
+    assert study["probe"]["resamples"] == 1000
+
+
+def test_load_leaves_its_argument_alone_and_shares_nothing_with_it(config):
+    before = copy.deepcopy(config)
+    study = load(config)
+    study["grid"]["poolings"].append("max")
+    assert config == before
+
+
+def test_load_of_a_loaded_study_changes_nothing(config):
+    study = load(config)
+    assert load(study) == study
+
+
+def test_axis_values_become_the_strings_of_paths(config):
+    config["grid"]["thresholds"] = ["none", 1, 0.5, 1e-5, "q50"]
+    assert load(config)["grid"]["thresholds"] == ["none", "1.0", "0.5", "1e-05", "q50"]
+    assert load(config)["models"]["m"]["passes"] == [{"1": ["512", "2k"]}]
+
+
+BAD = {
+    "unknown key": ("sed", 1, ["(top level)", "'sed'", "did you mean 'seed'"]),
+    "unknown key below": ("grid/pooling", [], ["config key grid", "'pooling'", "did you mean 'poolings'"]),
+    "unknown model key": ("models/m/max_token", 5, ["models.m", "did you mean 'max_tokens'"]),
+    "wrong type": ("seed", "x", ["config key seed", "'x'", "integer"]),
+    "wrong type below": ("probe", {"folds": "five"}, ["config key probe.folds", "'five'", "integer"]),
+    "one fold": ("probe", {"folds": 1}, ["config key probe.folds", "1", "2"]),
+    "no passes": ("models/m/passes", [], ["config key models.m.passes", "non-empty"]),
+    "missing passes": ("models/m", {"path": "x"}, ["config key models.m", "passes is missing"]),
+    "missing thresholds": ("grid", {"poolings": ["sum"]}, ["config key grid", "thresholds is missing"]),
+    "unknown pooling": ("grid/poolings", ["median"], ["config key grid.poolings[0]", "'median'", "sum|mean|max"]),
+    "top of none": ("grid/poolings", ["top0"], ["config key grid.poolings[0]", "'top0'"]),
+    "path and hub": (
+        "datasets/d",
+        {"path": "d.csv", "hub": "a/b", "max_examples": 100},
+        ["config key datasets.d", "exactly one of path or hub"],
+    ),
+    "neither path nor hub": ("datasets/d", {}, ["config key datasets.d", "exactly one of path or hub"]),
+    "hub without max_examples": ("datasets/h", {"hub": "a/b"}, ["datasets.h.max_examples", "missing"]),
+    "model with two sources": ("models/m/hub", "a/b", ["config key models.m", "exactly one", "path", "hub"]),
+    "model without a source": ("models/n", {"passes": [{"1": []}]}, ["config key models.n", "exactly one"]),
+    "revision of a path": ("models/m/revision", "main", ["config key models.m.revision", "hub"]),
+    "no model folder": ("models/m/path", "nowhere", ["config key models.m.path", "'nowhere'", "config.json"]),
+    "layer outside the model": ("models/m/passes", [{4: [512]}], ["models.m.passes", "4 layers", "0 to 3"]),
+    "layer below zero": ("models/m/passes", [{-1: [512]}], ["models.m.passes", "'-1'"]),
+    "layer by name": ("models/m/passes", [{"last": [512]}], ["models.m.passes", "'last'"]),
+    "width that names nothing": ("models/m/passes", [{1: ["42k"]}], ["models.m.passes", "'42k'", "1024"]),
+    "width that is no number": ("models/m/passes", [{1: ["wide"]}], ["models.m.passes", "'wide'"]),
+    "width twice": ("models/m/passes", [{1: [512]}, {1: ["512"]}], ["passes[1].1", "512", "earlier pass"]),
+    "width twice in a pass": ("models/m/passes", [{1: [512, "512"]}], ["models.m.passes[0].1", "non-unique"]),
+    "unknown saes": ("models/m/saes", "t", ["config key models.m.saes", "'t'", "allowed: s"]),
+    "widths without saes": (
+        "models/n",
+        {"control_of": "m", "passes": [{"1": ["512"]}]},
+        ["config key models.n.saes", "missing"],
+    ),
+    "saes with two sources": ("saes/s/path", "x", ["config key saes.s", "exactly one of train or path"]),
+    "saes folder without SAEs": ("saes/s", {"path": "no/{layer}/{width}"}, ["models.m.passes", "no/1/512", "cfg.json"]),
+    "control of itself": ("models/c", {"control_of": "c", "passes": [{"1": []}]}, ["models.c.control_of", "'c'", "m"]),
+    "control of nothing": ("models/c", {"control_of": "x", "passes": [{"1": []}]}, ["models.c.control_of", "'x'", "m"]),
+    "layer outside the controlled": (
+        "models/c",
+        {"control_of": "m", "passes": [{"9": []}]},
+        ["models.c.passes", "4 layers"],
+    ),
+    "texts of no data set": ("saes/s/train/texts", ["e"], ["config key saes.s.train.texts", "'e'", "allowed: d"]),
+    "thresholds 1 and 1.0": ("grid/thresholds", [1, 1.0], ["config key grid.thresholds", "non-unique"]),
+    "thresholds 1 and '1.0'": ("grid/thresholds", [1, "1.0"], ["config key grid.thresholds", "non-unique"]),
+    "name with a backslash": ("datasets/a\\b", {"path": "x"}, ["config key datasets", "folder"]),
+    "name that leaves": ("datasets/..", {"path": "x"}, ["config key datasets", "'..'", "folder"]),
+    "model that leaves": ("models/..", {"path": "x", "passes": [{"1": []}]}, ["config key models", "'..'", "folder"]),
+    "several lines": ("models/m/saes", "a\nb", ["config key models.m.saes"]),
+    "several lines in a key": ("a\nb", 1, ["unknown key"]),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), BAD.values(), ids=BAD)
+def test_bad_config(config, key, value, expected):
+    put(config, key, value)
+    check(config, expected)
+
+
+@pytest.mark.parametrize("value", [-1, "q0", "q100", True, None, "1;2", "q", "", [1]], ids=str)
+def test_threshold_that_does_not_parse(config, value):
+    config["grid"]["thresholds"] = ["none", value]
+    check(config, ["config key grid.thresholds", repr(str(value)), "does not parse"])
+
+
+@pytest.mark.parametrize("section", ["models", "saes", "datasets"])
+@pytest.mark.parametrize("name", ["a/b", "../a", "/a", "..", ".", "", "a b", "-a", "a" * 65])
+def test_name_that_is_no_folder(config, section, name):
+    config[section][name] = next(iter(config[section].values()))
+    check(config, [f"config key {section}"])
+
+
+@pytest.mark.parametrize("section", ["models", "datasets", "grid"])
+def test_missing_section(config, section):
+    del config[section]
+    check(config, [f"{section} is missing"])
+
+
+def check(config, expected):
+    with pytest.raises(TesseraError) as raised:
+        load(config)
+    message = str(raised.value)
+    assert [part for part in expected if part not in message] == []
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_are_finite(config, value):
+    config["grid"]["thresholds"] = ["none", value]
+    check(config, ["config key grid.thresholds[1]", str(value), "not a finite number"])
+
+
+@pytest.mark.parametrize("passes", [None, 3, "x", [None], [3]], ids=str)
+def test_passes_of_another_shape(config, passes):
+    config["models"]["m"]["passes"] = passes
+    check(config, ["config key models.m.passes"])
+
+
+def test_a_layer_written_twice(config):
+    config["models"]["m"]["passes"] = [{1: ["512"], "1": ["1k"]}]
+    check(config, ["config key models.m.passes[0]", "twice"])
+
+
+def test_a_whole_float_is_no_integer(config):
+    config["seed"] = 1.0
+    check(config, ["config key seed", "1.0", "integer"])

@@ -1,0 +1,337 @@
+"""Extraction: shards hold what SAELens encodes of each content token, and pool as from scratch."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from sae_lens import SAE
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tessera import extract as extract_module
+from tessera.baselines import read_hidden
+from tessera.errors import TesseraError
+from tessera.extract import cache_residuals, extract
+from tessera.models import load_model, tokenise
+from tessera.pooling import pool_shards, read_features
+from tessera.sae import prepare
+
+LAYERS = [0, 2, 3]  # the last one without an SAE
+CELLS = [(0, "64"), (0, "96"), (2, "64"), (2, "96")]
+POOLINGS = ["sum", "mean", "max", "last", "count", "top3"]
+FIRST = 100  # number of the first example
+
+
+class Study:
+    """A tiny model, its SAEs, and everything the shards must hold, computed one text at a time."""
+
+    def __init__(self, architecture, root):
+        spec = tiny.model_spec(tiny.save_model(architecture, root / "model"))
+        self.model = load_model(architecture, spec, spec, seed=0)
+        self.examples = pl.DataFrame(
+            {"example": range(FIRST, FIRST + len(tiny.TEXTS)), "text": tiny.TEXTS},
+            schema_overrides={"example": pl.UInt32},
+        )
+        self.paths, self.saes = {}, {}
+        for seed, (layer, width) in enumerate(CELLS):
+            kind = "jumprelu" if width == "64" else "topk"
+            folder = tiny.save_sae(root / f"{layer}-{width}", kind, width=int(width), seed=seed)
+            self.paths[layer, width] = root / f"{layer}-{width}.safetensors"
+            self.saes[layer, width] = SAE.load_from_disk(folder)
+            prepare(folder, self.paths[layer, width], width=int(width))
+        self.tokens, self.residuals, self.acts = zip(*map(self.by_hand, tiny.TEXTS), strict=True)
+
+    @torch.inference_mode()
+    def by_hand(self, text):
+        """Content tokens (position, id), residuals [T, d] per layer and activations [T, W] per cell of one text."""
+        tokenizer = self.model.tokenizer
+        ids = tokenizer(text)["input_ids"]
+        special = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
+        content = [position for position, id in enumerate(ids) if id not in special]
+        seen = []
+        handle = self.model.blocks[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
+        states = self.model.module(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        handle.remove()
+        last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
+        hidden = dict(enumerate([*(state[0] for state in states[1:-1]), last[0]]))
+        hidden = {layer: hidden[layer][content] for layer in LAYERS}
+        acts = {cell: sae.encode(hidden[cell[0]]).numpy() for cell, sae in self.saes.items()}
+        return [(position, ids[position]) for position in content], {k: v.numpy() for k, v in hidden.items()}, acts
+
+    def run(self, out, examples=None, **options):
+        options = {"max_tokens": 32, "activation_dtype": "float32"} | options
+        return extract(self.model, self.examples if examples is None else examples, self.paths, LAYERS, out, **options)
+
+
+@pytest.fixture(scope="module", params=["bert", "gemma2"])
+def study(request, tmp_path_factory):
+    return Study(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def whole(study, tmp_path_factory):
+    """One shard in one batch, float32."""
+    out = tmp_path_factory.mktemp("whole") / "shard=0"
+    study.run(out, batch_tokens=4096)
+    return out
+
+
+def latents(folder, cell):
+    return folder / f"latents/layer={cell[0]}/width={cell[1]}.parquet"
+
+
+def features(folders, cell, out):
+    """Pooled features [E, W] by pooling, dense."""
+    outputs = {pooling: out / f"{pooling}.parquet" for pooling in POOLINGS}
+    pool_shards([latents(folder, cell) for folder in folders], outputs)
+    found = {}
+    for pooling, path in outputs.items():
+        pooled = read_features(path)
+        pooled.resize(pooled.shape[0], int(cell[1]))
+        found[pooling] = pooled.toarray()
+    return found
+
+
+def pool_by_hand(acts_TW, pooling):
+    match pooling:
+        case "count":
+            return (acts_TW > 0).sum(axis=0)
+        case "last":
+            return acts_TW[-1]
+        case "top3":
+            largest = np.argsort(-acts_TW, axis=1, kind="stable")[:, :3]
+            top = np.zeros(acts_TW.shape, dtype=bool)
+            np.put_along_axis(top, largest, True, axis=1)
+            return (top & (acts_TW > 0)).sum(axis=0)
+        case _:
+            return getattr(acts_TW, pooling)(axis=0)
+
+
+# Rows of a shard
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_row_per_content_token_with_what_saelens_encodes(study, tmp_path, cell, dtype):
+    study.run(tmp_path / "shard", activation_dtype=dtype)
+    table = pq.read_table(latents(tmp_path / "shard", cell))
+    rows = {(row["example"], row["position"]): row for row in table.to_pylist()}
+    assert len(rows) == len(table) == sum(map(len, study.tokens))
+    tolerance = {"rtol": 1e-3, "atol": 1e-4} if dtype == "float16" else {"rtol": 1e-4, "atol": 1e-5}
+    for example, (tokens, acts) in enumerate(zip(study.tokens, study.acts, strict=True), start=FIRST):
+        for (position, token_id), acts_W in zip(tokens, acts[cell], strict=True):
+            row = rows[example, position]
+            assert row["token_id"] == token_id
+            assert row["latent"] == np.flatnonzero(acts_W).tolist()
+            np.testing.assert_allclose(row["activation"], acts_W[acts_W > 0], **tolerance)
+    assert str(table.schema.field("activation").type.value_type) == {"float16": "halffloat", "float32": "float"}[dtype]
+
+
+def test_tokens_of_an_example_stand_together_in_order(whole):
+    table = pl.from_arrow(pq.read_table(latents(whole, CELLS[0]), columns=["example", "position"]))
+    assert table["example"].rle().struct.field("value").is_unique().all()
+    assert (table.group_by("example").agg(rising=(pl.col("position").diff() > 0).all()))["rising"].all()
+
+
+def test_encodings(whole):
+    for cell in CELLS:
+        file = pq.ParquetFile(latents(whole, cell))
+        group = file.metadata.row_group(0)
+        columns = {
+            column.path_in_schema.split(".")[0]: column for column in map(group.column, range(group.num_columns))
+        }
+        assert set(columns) == {"example", "position", "token_id", "latent", "activation"}
+        for name, column in columns.items():
+            assert column.compression == "ZSTD"
+            assert not column.has_dictionary_page
+            expected = "BYTE_STREAM_SPLIT" if name == "activation" else "DELTA_BINARY_PACKED"
+            assert set(column.encodings) <= {expected, "RLE"}
+            assert expected in column.encodings
+
+
+def test_files_are_the_layers_and_widths(whole):
+    found = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
+    expected = {f"latents/layer={layer}/width={width}.parquet" for layer, width in CELLS}
+    assert found == expected | {f"hidden/layer={layer}.parquet" for layer in LAYERS}
+
+
+def test_same_bytes_again(study, whole, tmp_path):
+    study.run(tmp_path / "again", batch_tokens=4096)
+    for path in whole.rglob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(whole)).read_bytes()
+
+
+def test_summary_counts(study, tmp_path):
+    summary = study.run(tmp_path / "shard", max_tokens=12)
+    truncated = [len(text.split()) + tiny.ADDED[study.model.module.config.model_type] > 12 for text in tiny.TEXTS]
+    assert 0 < sum(truncated) < len(truncated)
+    for row in summary.iter_rows(named=True):
+        assert row["examples"] == len(tiny.TEXTS)
+        assert row["truncated"] == sum(truncated)
+        if row["width"] is None:
+            assert row["nonzeros"] is None
+            continue
+        table = pq.read_table(latents(tmp_path / "shard", (row["layer"], row["width"])))
+        assert row["tokens"] == len(table) < sum(map(len, study.tokens))
+        assert row["nonzeros"] == sum(map(len, table["latent"].to_pylist())) > 0
+    keys = list(zip(summary["layer"], summary["width"], strict=True))
+    assert keys == [*((layer, None) for layer in LAYERS), *CELLS]
+
+
+def test_nonzeros_are_those_of_saelens(study, tmp_path):
+    summary = study.run(tmp_path / "shard").drop_nulls("width")
+    for layer, width, nonzeros in summary.select("layer", "width", "nonzeros").iter_rows():
+        assert nonzeros == sum(int((acts[layer, width] > 0).sum()) for acts in study.acts)
+
+
+# Pooling
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_features_equal_those_from_scratch(study, whole, tmp_path, cell):
+    found = features([whole], cell, tmp_path)
+    for pooling in POOLINGS:
+        expected = np.stack([pool_by_hand(acts[cell], pooling) for acts in study.acts])
+        np.testing.assert_allclose(found[pooling], expected, rtol=1e-4, atol=1e-5, err_msg=pooling)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("pooling", ["sum", "mean", "max", "last"])
+def test_hidden_states_equal_those_from_scratch(study, whole, layer, pooling):
+    expected = np.stack([pool_by_hand(hidden[layer], pooling) for hidden in study.residuals])
+    found = read_hidden([whole / f"hidden/layer={layer}.parquet"], pooling)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("budget", "shards"), [(1, 1), (30, 1), (4096, 3), (1, 3)])
+def test_features_do_not_depend_on_batches_or_shards(study, whole, tmp_path, budget, shards):
+    size = -(-len(study.examples) // shards)
+    folders = [tmp_path / f"shard={number}" for number in range(shards)]
+    for number, folder in enumerate(folders):
+        study.run(folder, study.examples.slice(number * size, size), batch_tokens=budget)
+    for cell in CELLS:
+        expected, found = features([whole], cell, tmp_path), features(folders, cell, tmp_path)
+        for pooling in POOLINGS:
+            np.testing.assert_allclose(found[pooling], expected[pooling], rtol=1e-4, atol=1e-5, err_msg=pooling)
+    for layer in LAYERS:
+        for pooling in ("sum", "mean", "max", "last"):
+            one, many = ([part / f"hidden/layer={layer}.parquet" for part in parts] for parts in ([whole], folders))
+            np.testing.assert_allclose(read_hidden(many, pooling), read_hidden(one, pooling), rtol=1e-4, atol=1e-5)
+
+
+# Faults: nothing is left behind
+
+
+def refused(study, out, match, **options):
+    with pytest.raises(TesseraError, match=match):
+        study.run(out, **options)
+    assert list(out.parent.iterdir()) == []
+
+
+@contextmanager
+def first_block_times(study, factor):
+    """Multiply the first block's output by `factor`."""
+
+    def scale(_module, _inputs, output):
+        return (output[0] * factor, *output[1:]) if isinstance(output, tuple) else output * factor
+
+    handle = study.model.blocks[0].register_forward_hook(scale)
+    yield
+    handle.remove()
+
+
+def test_float16_overflow_names_the_key(study, tmp_path):
+    with first_block_times(study, 1e6):
+        refused(study, tmp_path / "shard", r"layer 0 width 64: .*activation_dtype: float32", activation_dtype="float16")
+        study.run(tmp_path / "shard", activation_dtype="float32")
+    table = pq.read_table(latents(tmp_path / "shard", CELLS[0]))
+    values = np.concatenate(table["activation"].to_pylist())
+    assert values.max() > 65504
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_residual_that_is_not_finite_is_an_error(study, tmp_path, factor):
+    with first_block_times(study, factor):
+        refused(study, tmp_path / "shard", r"layer 0: example 10\d has a residual that is not finite at position \d")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_failure_in_the_middle_leaves_nothing(study, tmp_path, monkeypatch, kind):
+    original, calls = extract_module.token_table, []
+
+    def fail_later(*arguments):
+        calls.append(arguments)
+        if len(calls) == 10:
+            raise kind("pulled the plug")
+        return original(*arguments)
+
+    monkeypatch.setattr(extract_module, "token_table", fail_later)
+    with pytest.raises(kind):
+        study.run(tmp_path / "shard", batch_tokens=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_keeps_the_earlier_shard(study, tmp_path, monkeypatch):
+    study.run(tmp_path / "shard")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    monkeypatch.setattr(extract_module, "pool_hidden", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        study.run(tmp_path / "shard")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+
+
+def test_sae_of_another_model_is_refused(study, tmp_path):
+    folder = tiny.save_sae(tmp_path / "sae", "standard", width=48, d_in=16)
+    prepare(folder, tmp_path / "sae.safetensors", width=48)
+    with pytest.raises(TesseraError, match=r"layer 1 width 48 reads 16 dimensions, the model has 32"):
+        extract(
+            study.model,
+            study.examples,
+            {(1, "48"): tmp_path / "sae.safetensors"},
+            [1],
+            tmp_path / "shard",
+            max_tokens=32,
+            activation_dtype="float16",
+        )
+    assert not (tmp_path / "shard").exists()
+
+
+def test_sae_that_never_fires(study, tmp_path):
+    path = tmp_path / "silent.safetensors"
+    with safe_open(study.paths[0, "64"], "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(study.paths[0, "64"])
+    save_file(tensors | {"b_enc": tensors["b_enc"] - 1000}, path, metadata=metadata)
+    options = {"max_tokens": 32, "activation_dtype": "float16"}
+    summary = extract(study.model, study.examples, {(0, "64"): path}, [0], tmp_path / "shard", **options)
+    assert summary["nonzeros"].to_list() == [None, 0]
+    assert len(pq.read_table(latents(tmp_path / "shard", (0, "64")))) == sum(map(len, study.tokens))
+    for pooled in features([tmp_path / "shard"], (0, "64"), tmp_path).values():
+        np.testing.assert_array_equal(pooled, np.zeros((len(tiny.TEXTS), 64)))
+
+
+# Residuals for training
+
+
+def test_cached_residuals_stand_in_text_order(study, tmp_path):
+    cache_residuals(study.model, tiny.TEXTS, [0, 3], tmp_path / "cache", max_tokens=32, budget=10_000)
+    for layer in (0, 3):
+        expected = np.concatenate([hidden[layer] for hidden in study.residuals])
+        found = np.load(tmp_path / "cache" / f"layer={layer}.npy")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize(("budget", "used"), [(1, 1), (3, 1), (4, 2), (21, 2), (22, 2), (23, 3)])
+def test_cached_texts_end_where_the_budget_is_reached(study, tmp_path, budget, used):
+    counts = tokenise(study.model, tiny.TEXTS, 32).content_counts_E
+    assert counts[:3].tolist() == [3, 19, 1]
+    cache_residuals(study.model, tiny.TEXTS, [1], tmp_path / "cache", max_tokens=32, budget=budget)
+    assert len(np.load(tmp_path / "cache" / "layer=1.npy")) == counts[:used].sum()
