@@ -308,7 +308,7 @@ BAD = {
         {"split": "split"},
         ["datasets.d.label", "one class only", "'yes'"],
     ),
-    "too few for the folds": (SKEWED, {}, ["datasets.d", "'no'", "fewer than the 5 folds", "probe.folds"]),
+    "too few for the folds": (SKEWED, {}, ["datasets.d", "'no'", "fewer than probe.folds, 5"]),
     "empty text": (change("text", 7, ""), {}, ["datasets.d.text", "row 7", "empty"]),
     "blank text": (change("text", 7, " \n\t"), {}, ["datasets.d.text", "row 7", "empty"]),
     "no text": (change("text", 7, None), {}, ["datasets.d.text", "row 7", "empty"]),

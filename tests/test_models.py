@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 from tessera import models
 from tessera.errors import TesseraError
 from tessera.models import Tokens, load_model, plan_batches, residuals, special_ids, tokenise
@@ -265,13 +266,14 @@ def test_cuda_without_a_gpu_is_an_error(folders, monkeypatch):
     assert "models.small.device" in fails(folders["bert"], device="cuda")
 
 
-@pytest.mark.parametrize("layers", [2, 4])
-def test_encoder_decoder_is_refused(tmp_path, layers):
-    sizes = {"vocab_size": 40, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_heads": 4, "num_layers": layers}
+@pytest.mark.parametrize(("layers", "decoder"), [(2, 2), (4, 2)])
+def test_encoder_decoder_is_refused(tmp_path, layers, decoder):
+    sizes = {"vocab_size": 40, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_heads": 4}
+    sizes |= {"num_layers": layers, "num_decoder_layers": decoder}
     T5Model(T5Config(**sizes)).save_pretrained(tmp_path)
     tiny.make_tokenizer("llama").save_pretrained(tmp_path)
     spec = tiny.model_spec(tmp_path)
-    with pytest.raises(TesseraError, match=r"encoder\.block.*supported are models with one stack of blocks"):
+    with pytest.raises(TesseraError, match=r"T5Model has an encoder and a decoder"):
         load_model("small", spec, spec, seed=0)
 
 
@@ -280,3 +282,33 @@ def test_unknown_hub_model_is_an_error_offline(monkeypatch):
     spec = {"hub": "tessera-tests/no-such-model", "device": "cpu", "dtype": "float32", "max_tokens": 32}
     with pytest.raises(TesseraError, match=r"^config key models\.small: 'tessera-tests/no-such-model' cannot be"):
         load_model("small", spec, spec, seed=0)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80\x04}q\x00.", b"PK\x03\x04" + bytes(99)], ids=["empty", "pickle", "zip"]
+)
+def test_damaged_weights_are_an_error(tmp_path, content):
+    folder = tiny.save_model("bert", tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(content)
+    assert str(folder) in fails(folder)
+
+
+def test_weights_of_another_model_are_an_error(tmp_path):
+    folder = tiny.save_model("bert", tmp_path / "model")
+    save_file({"a": torch.ones(2)}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "lack" in fails(folder)
+
+
+def test_no_tokenizer_is_an_error(tmp_path):
+    folder = tiny.save_model("bert", tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    assert "no tokenizer files" in fails(folder)
+
+
+def test_a_layer_the_model_lacks_is_an_error(folders):
+    spec = tiny.model_spec(folders["bert"])
+    model = load_model("small", spec, spec, seed=0)
+    tokens = tokenise(model, ["the cat"], 32)
+    with pytest.raises(TesseraError, match=r"layer 4; the model has 4 layers, 0 to 3"):
+        next(residuals(model, tokens, [4]))

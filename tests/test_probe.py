@@ -226,7 +226,7 @@ def test_too_few_examples_for_the_folds():
     frame = examples(repeated=0).with_columns(
         label=pl.Series(["class 0"] * 118 + ["class 1"] * 2), split=pl.lit("train")
     )
-    with pytest.raises(TesseraError, match=r"'class 1'.* 2 .*3 folds"):
+    with pytest.raises(TesseraError, match=r"'class 1'.* 2 .*probe.folds, 3"):
         Task(frame, **SETTINGS)
 
 

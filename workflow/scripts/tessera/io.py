@@ -81,6 +81,8 @@ def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not set(columns) <= set(file.schema_arrow.names):
+                raise OSError(f"its columns are {file.schema_arrow.names}, not {columns}")
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number, columns=columns).combine_chunks()
     except (pa.ArrowException, OSError) as error:

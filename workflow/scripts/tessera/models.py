@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 
 from tessera.config import count_layers, resolve
@@ -74,13 +75,21 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
         config = AutoConfig.from_pretrained(place, **options)
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         if source is spec:
-            module = AutoModel.from_pretrained(place, dtype=dtype, use_safetensors=True, **options)
+            options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+            module, loaded = AutoModel.from_pretrained(place, **options)
+            missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
         else:
             torch.manual_seed(seed)
-            module = AutoModel.from_config(config, dtype=dtype)
-    except (OSError, ValueError) as error:
+            module, missing = AutoModel.from_config(config, dtype=dtype), []
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TesseraError(f"config key models.{name}: {str(place)!r} cannot be loaded: {reason}") from error
+    if missing:
+        raise TesseraError(
+            f"config key models.{name}: the weights in {str(place)!r} lack {len(missing)} tensors, such as {missing[0]}"
+        )
+    if len(tokenizer) <= len(special_ids(tokenizer)) + 1:
+        raise TesseraError(f"config key models.{name}: {str(place)!r} has no tokenizer files")
     _check_length(name, spec["max_tokens"], config)
     module = module.to(device).eval().requires_grad_(False)
     return TextModel(module, tokenizer, find_blocks(module, config))
@@ -91,8 +100,11 @@ def _place(name: str, source: dict) -> tuple[str | Path, dict]:
         return source["hub"], {"revision": source.get("revision")}
     folder = resolve(source["path"])
     if "sha256" in source:
-        with (folder / "model.safetensors").open("rb") as weights:
-            found = hashlib.file_digest(weights, "sha256").hexdigest()
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise TesseraError(f"config key models.{name}.sha256: there is no file {str(weights)!r}")
+        with weights.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
         if found != source["sha256"]:
             raise TesseraError(f"config key models.{name}.sha256: model.safetensors in {str(folder)!r} has {found}")
     return folder, {"local_files_only": True}
@@ -124,6 +136,8 @@ def find_blocks(module: torch.nn.Module, config: PretrainedConfig) -> torch.nn.M
     Raises:
         TesseraError: there is none, or there are several (an encoder-decoder model).
     """
+    if config.is_encoder_decoder:
+        raise TesseraError(f"{type(module).__name__} has an encoder and a decoder; supported are models with one stack")
     layers = count_layers(config.to_dict())
     found = {
         path: child
@@ -133,7 +147,7 @@ def find_blocks(module: torch.nn.Module, config: PretrainedConfig) -> torch.nn.M
     if len(found) != 1:
         raise TesseraError(
             f"{type(module).__name__}: found {len(found)} lists of {layers} blocks ({', '.join(found) or 'none'}); "
-            f"supported are models with one stack of blocks"
+            f"supported are models with one stack"
         )
     return next(iter(found.values()))
 

@@ -145,7 +145,7 @@ class Task:
     def __init__(self, examples: pl.DataFrame, *, seed: int, folds: int, resamples: int, C: list[float]):
         check_folds(examples, folds)
         self.examples = examples.sort("example")
-        self.seed, self.resamples, self.grid = seed, resamples, C
+        self.seed, self.resamples, self.grid = seed, resamples, [float(value) for value in C]
         self.classes = classes(self.examples["label"])
         number = {label: index for index, label in enumerate(self.classes)}
         self.label_E = np.array([number[label] for label in self.examples["label"]])

@@ -104,12 +104,14 @@ def prepare(folder: Path, out: Path, *, width: int) -> dict:
     Raises:
         TesseraError: the folder holds no such SAE, or one that raw activations must not be fed to.
     """
-    config = json.loads((folder / "cfg.json").read_text())
-    architecture = config["architecture"]
+    try:
+        config = json.loads((folder / "cfg.json").read_text())
+        architecture, latents, d_in = config["architecture"], config["d_sae"], config["d_in"]
+    except (OSError, ValueError, KeyError) as error:
+        raise TesseraError(f"{folder} is no SAE saved by SAELens: cfg.json: {error}") from error
     if architecture not in ENCODERS:
-        raise TesseraError(
-            f"{folder}: SAE architecture {architecture!r} is not supported; allowed: {', '.join(ENCODERS)}"
-        )
+        allowed = ", ".join(ENCODERS)
+        raise TesseraError(f"{folder}: SAE architecture {architecture!r} is not supported; allowed: {allowed}")
     if config.get("normalize_activations", "none") != "none":
         raise TesseraError(
             f"{folder}: the SAE expects activations normalised by {config['normalize_activations']!r}; fold that into "
@@ -117,12 +119,16 @@ def prepare(folder: Path, out: Path, *, width: int) -> dict:
         )
     if config.get("rescale_acts_by_decoder_norm"):
         raise TesseraError(f"{folder}: fold the decoder norms (fold_W_dec_norm) with SAELens and save the SAE again")
-    if config["d_sae"] != width:
-        raise TesseraError(f"{folder}: the SAE has {config['d_sae']} latents, the config asks for {width}")
+    if config.get("reshape_activations", "none") != "none":
+        raise TesseraError(f"{folder}: the SAE reads attention heads; supported are SAEs of the residual stream")
+    if latents != width:
+        raise TesseraError(f"{folder}: the SAE has {latents} latents, the config asks for {width}")
     tensors = _read(folder / "sae_weights.safetensors")
-    kept = {
-        name: tensors[name].float().contiguous() for name in ("W_enc", "b_enc", "b_dec", "threshold") if name in tensors
-    }
+    used = ["W_enc", "b_enc", "b_dec"] + ["threshold"] * (architecture == "jumprelu")
+    wrong = [name for name in used if name not in tensors or tensors[name].shape[-1] != (width, d_in)[name == "b_dec"]]
+    if wrong:
+        raise TesseraError(f"{folder}: tensor {wrong[0]} is missing or of another size than cfg.json says")
+    kept = {name: tensors[name].float().contiguous() for name in used}
     prepared = {
         "architecture": architecture,
         "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),

@@ -49,7 +49,8 @@ def train(
         raise TesseraError(
             f"{cache}: {len(train_ND)} training tokens, fewer than batch_tokens: {batch_tokens}; add texts"
         )
-    torch.manual_seed(seed)
+    if k >= width:
+        raise TesseraError(f"k: {k} is not smaller than the width, {width}")
     sae = BatchTopKTrainingSAE(
         BatchTopKTrainingSAEConfig(
             d_in=tokens_ND.shape[1],
@@ -79,7 +80,14 @@ def train(
         trainer.fit().save_inference_model(part)  # fit() folds the input scale into the weights
         saved = SAE.load_from_disk(part)
         saved.fold_W_dec_norm()  # unit decoder rows: an activation is then a length in the residual stream
-        _set_l0(saved, train_ND[:: max(1, len(train_ND) // CALIBRATION)], k)
+        sample_ND = train_ND[:: max(1, len(train_ND) // CALIBRATION)]
+        _set_l0(saved, sample_ND, k)
+        l0 = measure(saved, sample_ND)["l0"][0]
+        if not k / 2 < l0 < 2 * k:
+            raise TesseraError(
+                f"the SAE of width {width} did not train: {l0:.1f} latents are active per token, not k: {k}; "
+                f"lower learning_rate or k"
+            )
         saved.save_model(part)
         for file in part.iterdir():
             file.chmod(0o644)
@@ -109,6 +117,8 @@ def _set_l0(sae: SAE, tokens_ND: np.ndarray, k: int) -> None:
     sae.threshold.data.zero_()
     relative = torch.cat([(acts / norms_W)[acts > 0] for acts in (sae.encode(chunk) for chunk in _chunks(tokens_ND))])
     wanted = min(k * len(tokens_ND), len(relative))
+    if not wanted:
+        return
     sae.threshold.data.copy_(norms_W * torch.topk(relative, wanted).values[-1])
 
 

@@ -1,0 +1,242 @@
+"""The real workflow on a tiny study: a run, its results, reruns and refusals."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny
+import yaml
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+ROOT = Path(__file__).parents[1]
+CELL = "results/probes/model=bert/layer=1/width=64/data=weather/pooling=sum/threshold=1.0/scores.parquet"
+
+
+def texts(name: str, size: int, seed: int) -> pl.DataFrame:
+    """Made-up word lists: two words tell the classes apart, most of the time."""
+    generator = np.random.default_rng(seed)
+    label = generator.integers(2, size=size)
+    rows = [list(generator.choice(tiny.WORDS, size=generator.integers(3, 12))) for _ in range(size)]
+    for row, truth in zip(rows, label, strict=True):
+        row[0] = ("rain", "moon")[truth if generator.random() < 0.9 else 1 - truth]
+    ids = [f"{name}-{index}" for index in range(size)]
+    return pl.DataFrame(
+        {"key": ids, "sentence": [" ".join(row) for row in rows], "class": np.array(["wet", "dry"])[label]}
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """A folder with a model, two data sets and a config; run once."""
+    folder = tmp_path_factory.mktemp("study")
+    tiny.save_model("bert", folder / "bert")
+    texts("w", 120, 0).write_csv(folder / "weather.csv")
+    texts("s", 40, 1).write_ndjson(folder / "shifted.jsonl")
+    texts("o", 90, 2).with_columns(part=pl.Series(["train"] * 60 + ["test"] * 30)).write_parquet(folder / "own.parquet")
+    columns = {"text": "sentence", "label": "class", "id": "key"}
+    config = {
+        "seed": 3,
+        "models": {
+            "bert": {"path": "bert", "max_tokens": 16, "saes": "trained", "passes": [{1: [64], 2: []}]},
+            "random": {"control_of": "bert", "max_tokens": 16, "passes": [{1: []}]},
+        },
+        "saes": {
+            "trained": {"train": {"texts": ["weather", "own"], "k": 4, "tokens": 1024, "steps": 8, "batch_tokens": 64}}
+        },
+        "datasets": {
+            "weather": {"path": "weather.csv", **columns, "shifts": {"late": {"path": "shifted.jsonl"}}},
+            "own": {"path": "own.parquet", **columns, "split": "part"},
+        },
+        "shard_size": 70,
+        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"]},
+        "probe": {"C": [0.1, 1], "folds": 3, "resamples": 100},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+    snakemake(folder)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
+    """Run the workflow on the study in `folder`; what it printed."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2"]
+    done = subprocess.run(
+        [*command, "--configfile", "study.yaml", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    printed = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, printed
+    return printed
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs that a run would do, by rule, the target apart."""
+    printed = snakemake(folder, "--dry-run", *arguments)
+    found = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
+
+
+def change(folder: Path, edit) -> None:
+    """Apply `edit` to the study's config."""
+    config = yaml.safe_load((folder / "study.yaml").read_text())
+    edit(config)
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def copy(study, tmp_path) -> Path:
+    """A copy of the finished study, to break."""
+    return Path(shutil.copytree(study, tmp_path / "copy"))
+
+
+def test_every_cell_is_in_the_tables(study):
+    scores = pl.read_parquet(study / "results/tables/scores.parquet")
+    rows = scores.group_by("features", "control").len().sort("features", "control").rows()
+    splits = 3  # test of both data sets, and the shifted set of one
+    assert rows == [
+        ("hidden", False, 2 * 4 * splits),
+        ("hidden", True, 1 * 4 * splits),
+        ("sae", False, 1 * 2 * 3 * splits),
+        ("tfidf", False, 2 * splits),
+    ]
+    assert scores.select(pl.col("macro_f1", "cv_macro_f1", "density").is_between(0, 1).all()).row(0) == (True,) * 3
+    assert scores.filter(pl.col("macro_f1") < pl.col("macro_f1_low")).is_empty()
+    assert pl.read_csv(study / "results/tables/scores.csv").shape == scores.shape
+    for figure in ("baselines", "model=bert/layer_width", "model=bert/pooling_threshold"):
+        for kind in ("pdf", "png"):
+            assert (study / f"results/figures/{figure}.{kind}").stat().st_size > 1000
+
+
+def test_a_stage_reads_back_as_one_table(study):
+    pattern = str(study / "results/probes/**/scores.parquet")
+    cells = pl.scan_parquet(pattern, hive_partitioning=True, try_parse_hive_dates=False).collect()
+    assert {"model", "layer", "width", "data", "pooling", "threshold", "split", "macro_f1"} <= set(cells.columns)
+
+
+def test_every_cell_sees_the_same_split(study):
+    predictions = pl.read_parquet(study / "results/tables/predictions.parquet")
+    place = ["features", "model", "layer", "width", "pooling", "threshold", "data", "split"]
+    ids = predictions.group_by(place).agg(pl.col("id").sort()).group_by("data", "split").agg(pl.col("id").n_unique())
+    assert ids["id"].to_list() == [1, 1, 1]
+    own = predictions.filter(data="own")["id"].unique()
+    assert sorted(own) == sorted(f"o-{index}" for index in range(60, 90))
+
+
+def test_a_cell_agrees_with_its_own_recomputation(study):
+    """Naive sums over the latents shards, binarised, one scikit-learn fit at the recorded C."""
+    rows = {}
+    for shard in sorted(study.glob("results/activations/model=bert/data=weather/pass=0/shard=*")):
+        for token in pl.read_parquet(shard / "latents/layer=1/width=64.parquet").iter_rows(named=True):
+            row = rows.setdefault(token["example"], np.zeros(64))
+            row[token["latent"]] += token["activation"]
+    examples = pl.read_parquet(study / "results/examples/data=weather/examples.parquet")
+    features = np.array([rows[example] for example in examples["example"]]) > 1.0
+    cell = pl.read_parquet(study / CELL).row(0, named=True)
+    train, test = ((examples["split"] == split).to_numpy() for split in ("train", "test"))
+    label = examples["label"].to_numpy()
+    model = LogisticRegression(C=cell["C"], class_weight="balanced", max_iter=5000, tol=1e-6)
+    predicted = model.fit(features[train], label[train]).predict(features[test])
+    assert cell["split"] == "test"
+    assert f1_score(label[test], predicted, average="macro") == pytest.approx(cell["macro_f1"], abs=1e-9)
+    assert features[train].any(axis=0).sum() == cell["n_features"]
+
+
+def test_best_is_best_inside_training(study):
+    scores = pl.read_parquet(study / "results/tables/scores.parquet").filter(split="test", features="sae")
+    best = pl.read_parquet(study / "results/tables/best.parquet").filter(split="test", contestant="SAE")
+    for data, score in best.select("data", "cv_macro_f1").iter_rows():
+        assert score == scores.filter(data=data)["cv_macro_f1"].max()
+
+
+def test_a_second_run_does_nothing(study):
+    assert "Nothing to be done" in snakemake(study)
+
+
+def test_the_same_seed_gives_the_same_tables(study, copy):
+    shutil.rmtree(copy / "results")
+    shutil.rmtree(copy / ".snakemake")
+    snakemake(copy)
+    for table in sorted((study / "results/tables").glob("*.parquet")):
+        again = pl.read_parquet(copy / "results/tables" / table.name)
+        assert pl.read_parquet(table).drop("fit_seconds", strict=False).equals(again.drop("fit_seconds", strict=False))
+
+
+def test_a_deleted_cell_is_one_job_and_the_merges(copy):
+    (copy / CELL).unlink()
+    assert planned(copy) == {"probe": 1, "tables": 1, "draw": 1}
+    snakemake(copy)
+    assert (copy / CELL).exists()
+
+
+def test_one_cell_by_its_path(copy):
+    assert planned(copy, "--force", "--", CELL) == {"probe": 1}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda config: config["grid"]["thresholds"].append("q90"),
+        lambda config: config["grid"]["poolings"].append("last"),
+        lambda config: config["probe"].update(folds=4),
+        lambda config: config["datasets"].update(more={**config["datasets"]["own"]}),
+    ],
+    ids=["threshold", "pooling", "folds", "data set"],
+)
+def test_what_touches_no_cached_activation(copy, edit):
+    cached = {path: path.stat().st_mtime_ns for path in copy.glob("results/activations/**/*.parquet")}
+    change(copy, edit)
+    jobs = planned(copy)
+    assert "train_sae" not in jobs and "residuals" not in jobs
+    assert jobs.get("extract", 0) == (4 if "more" in (copy / "study.yaml").read_text() else 0)
+    assert {path: path.stat().st_mtime_ns for path in cached} == cached
+
+
+def test_an_appended_pass_computes_itself_only(copy):
+    change(copy, lambda config: config["models"]["random"]["passes"].append({2: []}))
+    assert planned(copy) == {"extract": 5, "probe_hidden": 2, "tables": 1, "draw": 1}
+
+
+def test_without_its_activations_a_finished_study_stays_finished(copy):
+    shutil.rmtree(copy / "results/activations")
+    assert "Nothing to be done" in snakemake(copy)
+
+
+def test_a_bad_config_ends_in_one_line_and_writes_nothing(study, tmp_path):
+    shutil.copy(study / "weather.csv", tmp_path)
+    config = yaml.safe_load((study / "study.yaml").read_text())
+    config["models"]["bert"]["path"] = str(study / "bert")
+    config["models"]["bert"]["passes"] = [{9: [64]}]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    printed = snakemake(tmp_path, fails=True)
+    assert "error: config key models.bert.passes[0].9: the model has 4 layers; allowed: 0 to 3\n" in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_bad_label_column_is_found_before_anything_runs(copy):
+    shutil.rmtree(copy / "results")
+    change(copy, lambda config: config["datasets"]["own"].update(label="nope"))
+    printed = snakemake(copy, fails=True)
+    assert "error: config key datasets.own.label: no column 'nope'; there: key, sentence, class, part\n" in printed
+    assert not (copy / "results").exists()
+
+
+def test_a_damaged_shard_is_named(copy):
+    shard = (
+        next(copy.glob("results/activations/model=bert/data=own/pass=0/shard=0")) / "latents/layer=1/width=64.parquet"
+    )
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 1
+    shard.write_bytes(content)
+    change(copy, lambda config: config["grid"]["poolings"].append("last"))
+    printed = snakemake(copy, fails=True)
+    assert re.search(r"pool: error: .*data=own/pass=0/shard=0/.*width=64.parquet cannot be read", printed)
