@@ -290,3 +290,13 @@ def test_a_cell_reads_back(tmp_path):
     cell.write(str(tmp_path / f"{name}.parquet") for name in names)
     for name in names:
         assert pl.read_parquet(tmp_path / f"{name}.parquet").equals(getattr(cell, name))
+
+
+@pytest.mark.parametrize("threshold", ["none", "0.5", "q50"])
+def test_a_threshold_leaves_the_features_as_they_were(threshold):
+    features = sp.random_array((30, 8), density=0.5, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    before = features.copy()
+    fitted = Thresholding.fit(features, threshold)
+    fitted.apply(features)
+    assert (features.toarray() == before.toarray()).all()
+    assert features.nnz == before.nnz

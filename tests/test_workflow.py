@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 ROOT = Path(__file__).parents[1]
-CELL = "results/probes/model=bert/layer=1/width=64/data=weather/pooling=sum/threshold=1.0/scores.parquet"
+CELLS = "results/probes/model=bert/layer=1/width=64/data=weather"
+CELL = f"{CELLS}/pooling=sum/threshold=1.0/scores.parquet"
 
 
 def texts(name: str, size: int, seed: int) -> pl.DataFrame:
@@ -131,19 +132,27 @@ def test_every_cell_sees_the_same_split(study):
     assert sorted(own) == sorted(f"o-{index}" for index in range(60, 90))
 
 
-def test_a_cell_agrees_with_its_own_recomputation(study):
-    """Naive sums over the latents shards, binarised, one scikit-learn fit at the recorded C."""
+@pytest.mark.parametrize("threshold", ["none", "1.0", "q50"])
+@pytest.mark.parametrize("pooling", ["sum", "max"])
+def test_a_cell_agrees_with_its_own_recomputation(study, pooling, threshold):
+    """Naive pooling of the latents shards, thresholded, one scikit-learn fit at the recorded C."""
     rows = {}
     for shard in sorted(study.glob("results/activations/model=bert/data=weather/pass=0/shard=*")):
         for token in pl.read_parquet(shard / "latents/layer=1/width=64.parquet").iter_rows(named=True):
             row = rows.setdefault(token["example"], np.zeros(64))
-            row[token["latent"]] += token["activation"]
+            values = np.array(token["activation"])
+            row[token["latent"]] = {"sum": np.add, "max": np.maximum}[pooling](row[token["latent"]], values)
     examples = pl.read_parquet(study / "results/examples/data=weather/examples.parquet")
-    features = np.array([rows[example] for example in examples["example"]]) > 1.0
-    cell = pl.read_parquet(study / CELL).row(0, named=True)
+    features = np.array([rows[example] for example in examples["example"]])
     train, test = ((examples["split"] == split).to_numpy() for split in ("train", "test"))
+    if threshold == "none":
+        features = features / np.maximum(features[train].max(axis=0), 1e-9) * (features[train].max(axis=0) > 0)
+    else:
+        positive = features[train][features[train] > 0]
+        features = (features > (1.0 if threshold == "1.0" else np.quantile(positive, 0.5))).astype(float)
+    cell = pl.read_parquet(study / f"{CELLS}/pooling={pooling}/threshold={threshold}/scores.parquet").row(0, named=True)
     label = examples["label"].to_numpy()
-    model = LogisticRegression(C=cell["C"], class_weight="balanced", max_iter=5000, tol=1e-6)
+    model = LogisticRegression(C=cell["C"], class_weight="balanced", max_iter=5000, tol=1e-8)
     predicted = model.fit(features[train], label[train]).predict(features[test])
     assert cell["split"] == "test"
     assert f1_score(label[test], predicted, average="macro") == pytest.approx(cell["macro_f1"], abs=1e-9)

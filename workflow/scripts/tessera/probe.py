@@ -51,11 +51,10 @@ class Thresholding:
 
 
 def _above(features_EW: sp.csr_array, tau: float) -> sp.csr_array:
-    binary = sp.csr_array(
-        ((features_EW.data > tau).astype(np.float32), features_EW.indices, features_EW.indptr), shape=features_EW.shape
-    )
-    binary.eliminate_zeros()
-    return binary
+    above_EW = features_EW.copy()  # eliminate_zeros works in place, on indices that a view would share
+    above_EW.data = (features_EW.data > tau).astype(np.float32)
+    above_EW.eliminate_zeros()
+    return above_EW
 
 
 @dataclass
