@@ -35,7 +35,7 @@ def test_shipped_config_loads():
     study = load(yaml.safe_load(SHIPPED.read_text()))
     assert study["probe"]["folds"] == 5
     assert study["grid"]["thresholds"] == ["none", "1.0", "q50"]
-    assert study["models"]["minilm"]["passes"] == [{"1": ["512", "2k"], "3": ["512", "2k"]}]
+    assert study["models"]["minilm"]["passes"] == [{"1": ["512", "1k"], "3": ["512", "1k"]}]
 
 
 def test_defaults(config):
