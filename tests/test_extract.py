@@ -41,7 +41,7 @@ class Study:
             folder = tiny.save_sae(root / f"{layer}-{width}", kind, width=int(width), seed=seed)
             self.paths[layer, width] = root / f"{layer}-{width}.safetensors"
             self.saes[layer, width] = SAE.load_from_disk(folder)
-            prepare(folder, self.paths[layer, width], width=int(width))
+            prepare(folder, self.paths[layer, width], width=int(width), layer=layer)
         self.tokens, self.residuals, self.acts = zip(*map(self.by_hand, tiny.TEXTS), strict=True)
 
     @torch.inference_mode()
@@ -288,7 +288,7 @@ def test_failure_keeps_the_earlier_shard(study, tmp_path, monkeypatch):
 
 def test_sae_of_another_model_is_refused(study, tmp_path):
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=48, d_in=16)
-    prepare(folder, tmp_path / "sae.safetensors", width=48)
+    prepare(folder, tmp_path / "sae.safetensors", width=48, layer=1)
     with pytest.raises(TesseraError, match=r"layer 1 width 48 reads 16 dimensions, the model has 32"):
         extract(
             study.model,

@@ -24,6 +24,10 @@ KINDS = [
     ("standard", {}),
     ("topk", {"k": 5}),
     ("topk", {"k": 80}),  # more than are positive
+    ("topk", {"k": 5, "rescale_acts_by_decoder_norm": True}),
+    ("gated", {}),
+    ("jumprelu", {"normalize_activations": "layer_norm"}),
+    ("standard", {"normalize_activations": "constant_norm_rescale"}),
 ]
 
 
@@ -44,7 +48,7 @@ def both(request, kind, tmp_path):
     """The encoder of a random SAE and the SAE as SAELens loads it."""
     architecture, options = kind
     folder = tiny.save_sae(tmp_path / "sae", architecture, width=WIDTH, apply_b_dec_to_input=request.param, **options)
-    config = prepare(folder, tmp_path / "sae.safetensors", width=WIDTH)
+    config = prepare(folder, tmp_path / "sae.safetensors", width=WIDTH, layer=1)
     assert config["apply_b_dec_to_input"] is request.param
     return load_encoder(tmp_path / "sae.safetensors", CPU), SAE.load_from_disk(folder)
 
@@ -106,9 +110,12 @@ def change(folder, **values):
     ("values", "message"),
     [
         ({"normalize_activations": "expected_average_only_in"}, "normalised by 'expected_average_only_in'"),
-        ({"normalize_activations": "layer_norm"}, "normalised by 'layer_norm'"),
-        ({"rescale_acts_by_decoder_norm": True}, "fold_W_dec_norm"),
-        ({"architecture": "temporal"}, "'temporal' is not supported; allowed: jumprelu, standard, topk"),
+        ({"reshape_activations": "hook_z"}, "attention heads"),
+        ({"metadata": {"hook_name": "blocks.1.hook_resid_pre"}}, "reads blocks.1.hook_resid_pre, not the residual"),
+        ({"metadata": {"hook_name": "blocks.2.hook_resid_post"}}, "reads blocks.2.hook_resid_post, not the residual"),
+        ({"metadata": {"hook_name": "blocks.1.hook_mlp_out"}}, "reads blocks.1.hook_mlp_out, not the residual"),
+        ({"d_in": 31}, "tensor b_dec is missing or of another size"),
+        ({"architecture": "temporal"}, "'temporal' is not supported; allowed: jumprelu, standard, topk, gated"),
         ({"d_sae": WIDTH + 1}, f"has {WIDTH + 1} latents, the config asks for {WIDTH}"),
     ],
 )
@@ -116,7 +123,7 @@ def test_sae_that_cannot_be_encoded_is_refused(tmp_path, values, message):
     folder = tiny.save_sae(tmp_path / "sae", "topk", width=WIDTH)
     change(folder, **values)
     with pytest.raises(TesseraError, match=message):
-        prepare(folder, tmp_path / "out", width=WIDTH)
+        prepare(folder, tmp_path / "out", width=WIDTH, layer=1)
     assert [path.name for path in tmp_path.iterdir()] == ["sae"]
 
 
@@ -134,7 +141,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path, kind):
         case "missing":
             file.unlink()
     with pytest.raises(TesseraError, match=r"sae_weights\.safetensors is not a readable safetensors file") as caught:
-        prepare(folder, tmp_path / "out", width=WIDTH)
+        prepare(folder, tmp_path / "out", width=WIDTH, layer=1)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["sae"]
 
@@ -142,7 +149,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path, kind):
 def test_prepared_file_is_readable_by_all_and_reproducible(tmp_path):
     folder = tiny.save_sae(tmp_path / "sae", "jumprelu", width=WIDTH)
     for name in ("first", "second"):
-        prepare(folder, tmp_path / name, width=WIDTH)
+        prepare(folder, tmp_path / name, width=WIDTH, layer=1)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "sae", "second"]
@@ -160,3 +167,10 @@ def test_cheap_jobs_import_nothing_heavy(modules, banned):
     scripts = Path(tessera.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("hook", ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre", None])
+def test_hook_point_of_the_residual_stream_after_the_block(tmp_path, hook):
+    folder = tiny.save_sae(tmp_path / "sae", "standard", width=WIDTH)
+    change(folder, metadata={"hook_name": hook} if hook else {})
+    prepare(folder, tmp_path / "out", width=WIDTH, layer=1)

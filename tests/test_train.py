@@ -10,7 +10,7 @@ from tessera.train import train
 
 TOKENS, DIRECTIONS, WIDTH, K = 4000, 32, 64, 4
 STEPS = 60
-OPTIONS = {"width": WIDTH, "k": K, "steps": STEPS, "batch_tokens": 256, "learning_rate": 3e-3, "seed": 0}
+OPTIONS = {"layer": 1, "width": WIDTH, "k": K, "steps": STEPS, "batch_tokens": 256, "learning_rate": 3e-3, "seed": 0}
 
 
 def make_tokens():

@@ -117,12 +117,15 @@ def save_sae(
     apply_b_dec_to_input: bool = True,
     negative: bool = False,
     k: int = 5,
+    **options,
 ) -> Path:
     """Save a random SAE with SAELens; per token some latents fire and most do not.
 
     `negative`: every other JumpReLU threshold is below zero.
     """
     from sae_lens import (
+        GatedSAE,
+        GatedSAEConfig,
         JumpReLUSAE,
         JumpReLUSAEConfig,
         StandardSAE,
@@ -131,21 +134,28 @@ def save_sae(
         TopKSAEConfig,
     )
 
-    sizes = {"d_in": d_in, "d_sae": width, "apply_b_dec_to_input": apply_b_dec_to_input}
+    sizes = {"d_in": d_in, "d_sae": width, "apply_b_dec_to_input": apply_b_dec_to_input, **options}
     match architecture:
         case "jumprelu":
             sae = JumpReLUSAE(JumpReLUSAEConfig(**sizes))
         case "standard":
             sae = StandardSAE(StandardSAEConfig(**sizes))
+        case "gated":
+            sae = GatedSAE(GatedSAEConfig(**sizes))
         case "topk":
             sae = TopKSAE(TopKSAEConfig(**sizes, k=k))
     generator = torch.Generator().manual_seed(seed)
     encoder = torch.randn(d_in, width, generator=generator) / d_in**0.5
     with torch.no_grad():
         sae.W_enc.copy_(encoder)
-        sae.W_dec.copy_(torch.nn.functional.normalize(encoder.T, dim=1))
+        norms = 0.5 + torch.rand(width, 1, generator=generator)
+        sae.W_dec.copy_(torch.nn.functional.normalize(encoder.T, dim=1) * norms)
         sae.b_dec.copy_(0.3 * torch.randn(d_in, generator=generator))
-        if architecture != "topk":
+        if architecture == "gated":
+            sae.b_gate.copy_(-0.5 + 0.1 * torch.randn(width, generator=generator))
+            sae.b_mag.copy_(0.1 * torch.randn(width, generator=generator))
+            sae.r_mag.copy_(0.3 * torch.randn(width, generator=generator))
+        elif architecture != "topk":
             sae.b_enc.copy_(-0.5 + 0.1 * torch.randn(width, generator=generator))
         if architecture == "jumprelu":
             sae.threshold.copy_(0.1 + torch.rand(width, generator=generator))

@@ -10,5 +10,6 @@ with job(snakemake) as log:
         Path(snakemake.input[0]),
         Path(snakemake.output[0]),
         width=snakemake.params.width,
+        layer=int(snakemake.wildcards.layer),
     )
     log.info("%s", config)

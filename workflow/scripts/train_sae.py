@@ -13,6 +13,7 @@ with job(snakemake):
     quality = train(
         Path(snakemake.input[0]) / f"layer={snakemake.wildcards.layer}.npy",
         Path(snakemake.output.sae),
+        layer=int(snakemake.wildcards.layer),
         width=snakemake.params.width,
         seed=snakemake.params.seed,
         **snakemake.params.recipe,

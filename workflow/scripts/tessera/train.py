@@ -33,7 +33,16 @@ def batches(tokens_ND: np.ndarray, size: int, seed: int) -> Iterator[torch.Tenso
 
 
 def train(
-    cache: Path, out: Path, *, width: int, k: int, steps: int, batch_tokens: int, learning_rate: float, seed: int
+    cache: Path,
+    out: Path,
+    *,
+    layer: int,
+    width: int,
+    k: int,
+    steps: int,
+    batch_tokens: int,
+    learning_rate: float,
+    seed: int,
 ) -> pl.DataFrame:
     """Train a BatchTopK SAE on the residuals [N, d] in `cache` and save it to the folder `out` as JumpReLU.
 
@@ -88,6 +97,7 @@ def train(
                 f"the SAE of width {width} did not train: {l0:.1f} latents are active per token, not k: {k}; "
                 f"lower learning_rate or k"
             )
+        saved.cfg.metadata.hook_name = f"blocks.{layer}.hook_resid_post"
         saved.save_model(part)
         for file in part.iterdir():
             file.chmod(0o644)
