@@ -183,3 +183,25 @@ def test_a_layer_written_twice(config):
 def test_a_whole_float_is_no_integer(config):
     config["seed"] = 1.0
     check(config, ["config key seed", "1.0", "integer"])
+
+
+def test_presets_load_offline():
+    for preset in sorted(SHIPPED.parent.glob("*.yaml")):
+        assert load(yaml.safe_load(preset.read_text()))["datasets"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({"release": "gemma-scope-2b-pt-res"}, ["saes.s", "id"]),
+        ({"release": "gemma-scope-2b-pt-res", "id": "layer_{layer}/x_{l0}"}, ["saes.s.l0", "{l0}"]),
+        (
+            {"release": "gemma-scope-2b-pt-res", "id": "layer_{layer}/x"},
+            ["passes[0].1", "no SAE 'layer_1/x'", "nearest"],
+        ),
+        ({"release": "nowhere", "id": "x"}, ["passes[0].1", "no release 'nowhere'"]),
+    ],
+)
+def test_published_saes_are_checked(config, recipe, expected):
+    config["saes"]["s"] = recipe
+    check(config, expected)

@@ -8,7 +8,7 @@ ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from tessera import VERSIONS, grid
+from tessera import VERSIONS, grid, releases
 from tessera.config import architecture, load
 from tessera.config import sae_folder as sae_source_folder
 from tessera.data import count_examples
@@ -104,11 +104,21 @@ def training_residuals(wildcards):
 
 
 def sae_folder(wildcards):
-    """The folder saved by SAELens: trained here, or the user's own."""
+    """The folder saved by SAELens: trained here, or the user's own; none for a published SAE."""
     source = sae_source(wildcards.model)
+    if "release" in source:
+        return []
     if "train" in source:
         return grid.TRAINED.format(**wildcards)
     return sae_source_folder(source, wildcards.layer, wildcards.width)
+
+
+def sae_release(wildcards):
+    """Release and id of a published SAE, or None."""
+    source = sae_source(wildcards.model)
+    if "release" not in source:
+        return None
+    return [source["release"], releases.find(source, wildcards.layer, wildcards.width)[0]]
 
 
 def pass_cells(wildcards):
@@ -165,6 +175,11 @@ SAE_SCORES = every_cell(grid.PROBE, SAE_CELLS, pooling=POOLINGS, threshold=THRES
 HIDDEN_SCORES = every_cell(grid.HIDDEN, LAYER_CELLS, pooling=HIDDEN_POOLINGS)
 TFIDF_SCORES = every_cell(grid.TFIDF, [{}], unit=TFIDF_UNITS)
 QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"])]
+PUBLISHED_L0 = [
+    [cell["model"], int(cell["layer"]), cell["width"], releases.find(source, cell["layer"], cell["width"])[1]]
+    for cell in SAE_CELLS
+    if "release" in (source := sae_source(cell["model"]))
+]
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
 TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
 DRAWN = {model: "saes" in spec for model, spec in MODELS.items() if model not in CONTROLS}

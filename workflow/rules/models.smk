@@ -69,6 +69,7 @@ rule prepare_sae:
         runtime=20,
     params:
         width=latents,
+        release=sae_release,
         version=VERSIONS["prepare_sae"],
     message:
         "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: encoder"

@@ -23,6 +23,7 @@ rule tables:
         runtime=60,
     params:
         controls=CONTROLS,
+        published_l0=PUBLISHED_L0,
         datasets=list(DATASETS),
         resamples=STUDY["probe"]["resamples"],
         seed=SEED,

@@ -1,15 +1,20 @@
-"""Turn an SAE saved by SAELens into the encoder that the extractor reads."""
+"""Turn an SAE saved or published with SAELens into the encoder that the extractor reads."""
 
+import tempfile
 from pathlib import Path
 
 from tessera.job import job
 from tessera.sae import prepare
 
 with job(snakemake) as log:
-    config = prepare(
-        Path(snakemake.input[0]),
-        Path(snakemake.output[0]),
-        width=snakemake.params.width,
-        layer=int(snakemake.wildcards.layer),
-    )
+    cell = {"width": snakemake.params.width, "layer": int(snakemake.wildcards.layer)}
+    out = Path(snakemake.output[0])
+    if snakemake.params.release:
+        from tessera.fetch import fetch  # imports sae_lens
+
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            fetch(*snakemake.params.release, Path(folder))
+            config = prepare(Path(folder), out, **cell)
+    else:
+        config = prepare(Path(snakemake.input[0]), out, **cell)
     log.info("%s", config)

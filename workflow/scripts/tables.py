@@ -27,7 +27,7 @@ with job(snakemake) as log:
     write("classes", tables.per_class(predictions))
     write("predictions", predictions.collect())
     write("coefficients", tables.merge_cells({"sae": inputs.sae}, "coefficients").collect())
-    write("saes", tables.sae_table(inputs.summaries, inputs.qualities))
+    write("saes", tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0))
     described = [
         describe(pl.read_parquet(file)).insert_column(0, pl.lit(data).alias("data"))
         for data, file in zip(settings.datasets, inputs.examples, strict=True)

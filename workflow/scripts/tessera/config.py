@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
+from tessera import releases
 from tessera.errors import TesseraError, shorten
 from tessera.grid import parse_threshold, parse_width
 
@@ -25,11 +26,13 @@ def load(config: dict) -> dict:
     study = _copy(config)
     _spell_axes(study)
     _check_schema(study)
-    for name, model in study["models"].items():
-        _check_model(name, model, study)
     for name, recipe in study["saes"].items():
+        if "release" in recipe and ("{l0}" in recipe["id"]) != ("l0" in recipe):
+            raise TesseraError(f"config key saes.{name}.l0: give it exactly where the id has {{l0}} in it")
         for texts in recipe.get("train", {}).get("texts", []):
             _known(f"saes.{name}.train.texts", texts, study["datasets"])
+    for name, model in study["models"].items():
+        _check_model(name, model, study)
     for name, dataset in study["datasets"].items():
         if "hub" in dataset and "max_examples" not in dataset:
             raise TesseraError(
@@ -208,6 +211,11 @@ def _check_width(key: str, layer: str, width: str, recipe: dict) -> None:
         parse_width(width)
     except ValueError as error:
         raise TesseraError(f"config key {key}: {error}") from error
+    if "release" in recipe:
+        try:
+            releases.find(recipe, layer, width)
+        except TesseraError as error:
+            raise TesseraError(f"config key {key}: {error}") from None
     if "path" in recipe:
         folder = sae_folder(recipe, layer, width)
         if not (folder / "cfg.json").is_file():

@@ -37,6 +37,7 @@ class Encoder:
         self.b_enc = tensors["b_enc"].to(device)
         self.b_dec = tensors["b_dec"].to(device) if config["apply_b_dec_to_input"] else None
         self.norm = NORMS[config["normalize_activations"]]
+        self.centre = config["centre"]
         rows = max(1, CHUNK_BYTES // (4 * self.width))
         self._pre = torch.empty(rows, self.width, device=device)
         self._active = torch.empty(rows, self.width, dtype=torch.bool, device=device)
@@ -58,6 +59,8 @@ class Encoder:
 
     def _encode_chunk(self, x_ND: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pre_NW, active_NW = self._pre[: len(x_ND)], self._active[: len(x_ND)]
+        if self.centre:
+            x_ND = x_ND - x_ND.mean(dim=-1, keepdim=True)
         x_ND = self.norm(x_ND)
         if self.b_dec is not None:
             x_ND = x_ND - self.b_dec
@@ -182,12 +185,22 @@ def prepare(folder: Path, out: Path, *, width: int, layer: int) -> dict:
         "architecture": architecture,
         "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),
         "normalize_activations": normalisation,
+        "centre": _centred(folder, config.get("metadata", {}).get("model_from_pretrained_kwargs") or {}),
         "k": config.get("k"),
     }
     with atomic(out) as part:
         save_file(kept, part, metadata={"tessera": json.dumps(prepared)})
         part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
     return prepared
+
+
+def _centred(folder: Path, options: dict) -> bool:
+    """Was the SAE trained on a model whose weights write zero-mean residuals (GPT-2 res-jb)? Then ours are centred."""
+    centred = bool(options.get("center_writing_weights"))
+    others = [name for name, value in options.items() if value and name != "center_writing_weights"]
+    if others:
+        raise TesseraError(f"{folder}: the SAE was trained on a model changed by {', '.join(others)}; not supported")
+    return centred
 
 
 def _check_hook(folder: Path, hook: str | None, layer: int) -> None:

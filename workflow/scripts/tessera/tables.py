@@ -140,8 +140,12 @@ def _macro_f1(answers: pl.DataFrame, resamples: int, seed: int) -> np.ndarray:
     return confusion_scores(label_E, predicted_E, len(names), weights_BE)[0]
 
 
-def sae_table(summaries: list[str], qualities: list[str]) -> pl.DataFrame:
-    """Per SAE: L0 on the data sets' content tokens, and for a trained one its quality on held-out tokens."""
+def sae_table(summaries: list[str], qualities: list[str], published_l0: list[list]) -> pl.DataFrame:
+    """Per SAE: L0 on the data sets' content tokens; for a trained one its quality on held-out tokens.
+
+    `published_l0` holds (model, layer, width, L0) of published SAEs: a factor over 2 between that and the measured L0,
+    the sign of a wrong hook, model or normalisation, is said in the column warning.
+    """
     place = ["model", "layer", "width"]
     measured = (
         scan_summaries(summaries)
@@ -151,7 +155,11 @@ def sae_table(summaries: list[str], qualities: list[str]) -> pl.DataFrame:
     )
     if qualities:
         measured = measured.join(scan(qualities), on=place, how="left")
-    return measured.sort(place).collect()
+    schema = {"model": pl.String, "layer": pl.Int64, "width": pl.String, "published_l0": pl.Float64}
+    published = pl.LazyFrame(published_l0, schema=schema, orient="row")
+    factor = pl.col("l0_on_data") / pl.col("published_l0")
+    warning = pl.when(~factor.is_between(0.5, 2)).then(pl.lit("L0 is off the published L0 by a factor over 2"))
+    return measured.join(published, on=place, how="left").with_columns(warning=warning).sort(place).collect()
 
 
 def scan_summaries(files: list[str]) -> pl.LazyFrame:

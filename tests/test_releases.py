@@ -1,0 +1,89 @@
+"""Published SAEs are found offline in SAELens' directory, and what they need beyond raw activations is applied."""
+
+import pytest
+import tiny
+import torch
+from tessera import releases
+from tessera.errors import TesseraError
+from tessera.models import load_model, residuals, tokenise
+from tessera.sae import load_encoder, prepare
+
+GEMMA = {"release": "gemma-scope-2b-pt-res", "id": "layer_{layer}/width_{width}/average_l0_{l0}"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layer", "width", "expected"),
+    [
+        (
+            {"release": "gemma-scope-2b-pt-res-canonical", "id": "layer_{layer}/width_{width}/canonical"},
+            "12",
+            "65k",
+            None,
+        ),
+        ({**GEMMA, "l0": "nearest:70"}, "12", "16k", 82),
+        ({**GEMMA, "l0": 82}, "12", "16k", 82),
+        ({"release": "gpt2-small-res-jb", "id": "blocks.{layer+1}.hook_resid_pre"}, "7", "24k", None),
+        ({"release": "llama_scope_lxr_8x", "id": "l{layer}r_8x"}, "20", "32k", 50),
+    ],
+)
+def test_an_id_is_found(recipe, layer, width, expected):
+    sae, l0 = releases.find(recipe, layer, width)
+    assert sae in {str(entry["id"]) for entry in releases.directory()[recipe["release"]]["saes"]}
+    if expected:
+        assert l0 == expected
+
+
+def test_nearest_is_the_nearest():
+    ids = [entry["id"] for entry in releases.directory()["gemma-scope-2b-pt-res"]["saes"]]
+    there = [int(sae.rsplit("_", 1)[1]) for sae in ids if sae.startswith("layer_12/width_16k/")]
+    for target in (1, 30, 100, 1000):
+        _, l0 = releases.find({**GEMMA, "l0": f"nearest:{target}"}, "12", "16k")
+        assert abs(l0 - target) == min(abs(other - target) for other in there)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            {"release": "gemma-scope-2b-pt-rez", "id": "x"},
+            "no release 'gemma-scope-2b-pt-rez'; the nearest: gemma-scope-2b",
+        ),
+        (
+            {**GEMMA, "l0": 83},
+            "no SAE 'layer_12/width_16k/average_l0_83'; the nearest: .*average_l0_82",
+        ),
+    ],
+)
+def test_an_id_that_is_not_there(recipe, message):
+    with pytest.raises(TesseraError, match=message):
+        releases.find(recipe, "12", "16k")
+
+
+def test_centred_weights_are_centred_residuals(tmp_path):
+    """GPT-2 with centre_writing_weights by hand gives the residuals that our encoder centres at run time."""
+    spec = tiny.model_spec(tiny.save_model("gpt2", tmp_path / "gpt2"))
+    model = load_model("small", spec, spec, seed=0)
+    tokens = tokenise(model, tiny.TEXTS, 32)
+    raw = next(residuals(model, tokens, [2])).residuals[2]
+    with torch.no_grad():
+        for embedding in (model.module.wte, model.module.wpe):
+            embedding.weight -= embedding.weight.mean(dim=-1, keepdim=True)
+        for block in model.blocks:
+            for writer in (block.attn.c_proj, block.mlp.c_proj):  # Conv1D: [in, out]
+                writer.weight -= writer.weight.mean(dim=-1, keepdim=True)
+                writer.bias -= writer.bias.mean()
+    centred = next(residuals(model, tokens, [2])).residuals[2]
+    folder = tiny.save_sae(tmp_path / "sae", "standard", width=96)
+    plain, own = tmp_path / "plain", tmp_path / "own"
+    prepare(folder, plain, width=96, layer=2)
+    text = (folder / "cfg.json").read_text()
+    (folder / "cfg.json").write_text(
+        text.replace('"metadata": {', '"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": true}, ')
+    )
+    assert prepare(folder, own, width=96, layer=2)["centre"]
+    expected = load_encoder(plain, torch.device("cpu")).encode(centred[0])
+    found = load_encoder(own, torch.device("cpu")).encode(raw[0])
+    assert (found.counts_N == expected.counts_N).all() and (found.latents == expected.latents).all()
+    torch.testing.assert_close(torch.from_numpy(found.values), torch.from_numpy(expected.values), rtol=1e-4, atol=1e-5)
+    different = load_encoder(plain, torch.device("cpu")).encode(raw[0])
+    assert (different.counts_N != expected.counts_N).any()
