@@ -312,3 +312,20 @@ def test_a_layer_the_model_lacks_is_an_error(folders):
     tokens = tokenise(model, ["the cat"], 32)
     with pytest.raises(TesseraError, match=r"layer 4; the model has 4 layers, 0 to 3"):
         next(residuals(model, tokens, [4]))
+
+
+def test_bos_is_prepended_where_the_tokenizer_does_not(folders, tmp_path):
+    spec = tiny.model_spec(folders["llama"])
+    model = load_model("small", spec, spec, seed=0)
+    plain, asked = (tokenise(model, tiny.TEXTS, 32, prepend_bos=bos) for bos in (False, True))
+    assert [row.tolist() for row in plain.ids] == [row.tolist() for row in asked.ids]
+    model.tokenizer = tiny.make_tokenizer("gpt2")
+    with pytest.raises(TesseraError, match="no BOS token"):
+        tokenise(model, tiny.TEXTS, 32, prepend_bos=True)
+    model.tokenizer.bos_token = "<|endoftext|>"
+    plain, asked = (tokenise(model, tiny.TEXTS, 5, prepend_bos=bos) for bos in (False, True))
+    for short, row, content in zip(plain.ids, asked.ids, asked.content, strict=True):
+        assert row[0] == model.tokenizer.bos_token_id and not content[0] and content[1:].all()
+        assert row[1:].tolist() == short[:4].tolist()
+    lengths = [len(text.split()) for text in tiny.TEXTS]
+    assert asked.truncated.tolist() == [length > 4 for length in lengths]

@@ -20,6 +20,7 @@ with job(snakemake):
         snakemake.params.layers,
         Path(snakemake.output.shard),
         max_tokens=identity["spec"]["max_tokens"],
+        prepend_bos=identity["spec"]["prepend_bos"],
         activation_dtype=identity["spec"]["activation_dtype"],
     )
     write_parquet(snakemake.output.summary, summary)

@@ -19,5 +19,6 @@ with job(snakemake):
         snakemake.params.layers,
         Path(snakemake.output[0]),
         max_tokens=identity["spec"]["max_tokens"],
+        prepend_bos=identity["spec"]["prepend_bos"],
         budget=snakemake.params.tokens,
     )

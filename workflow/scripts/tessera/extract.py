@@ -48,6 +48,7 @@ def extract(
     *,
     max_tokens: int,
     activation_dtype: str,
+    prepend_bos: bool = False,
     batch_tokens: int | None = None,
 ) -> pl.DataFrame:
     """Write the folder `out` for one shard of `examples` (columns example, text).
@@ -56,7 +57,7 @@ def extract(
 
     Returns a row per layer and width (null for the hidden states): examples, truncated ones, tokens, nonzeros.
     """
-    tokens = tokenise(model, examples["text"].to_list(), max_tokens)
+    tokens = tokenise(model, examples["text"].to_list(), max_tokens, prepend_bos=prepend_bos)
     numbers = examples["example"].to_numpy()
     encoders = {cell: load_encoder(path, model.device) for cell, path in saes.items()}
     for (layer, width), encoder in encoders.items():
@@ -171,13 +172,20 @@ def _not_finite(residual_ND: torch.Tensor, rows: dict[str, np.ndarray], layer: i
 
 
 def cache_residuals(
-    model: TextModel, texts: list[str], layers: list[int], out: Path, *, max_tokens: int, budget: int
+    model: TextModel,
+    texts: list[str],
+    layers: list[int],
+    out: Path,
+    *,
+    max_tokens: int,
+    budget: int,
+    prepend_bos: bool = False,
 ) -> None:
     """Cache the content tokens' residuals of `texts`, for training SAEs: `layer=L.npy`, float32 [N, d].
 
     Texts are read in the given order until `budget` content tokens are there.
     """
-    tokens = tokenise(model, texts, max_tokens)
+    tokens = tokenise(model, texts, max_tokens, prepend_bos=prepend_bos)
     ends = np.cumsum(tokens.content_counts_E)
     used = int(np.searchsorted(ends, budget)) + 1
     tokens = Tokens(tokens.ids[:used], tokens.content[:used], tokens.truncated[:used])

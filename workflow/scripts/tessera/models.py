@@ -163,15 +163,19 @@ def special_ids(tokenizer) -> np.ndarray:
     return np.array(sorted(special | (added - {tokenizer.unk_token_id})), dtype=np.int64)
 
 
-def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
+def tokenise(model: TextModel, texts: list[str], max_tokens: int, *, prepend_bos: bool = False) -> Tokens:
     """Token ids as the tokenizer makes them for one text (with its BOS, CLS, SEP …), cut to `max_tokens`.
 
+    `prepend_bos` puts the BOS token in front where the tokenizer does not.
+
     Raises:
-        TesseraError: a text has no content token.
+        TesseraError: a text has no content token, or there is no BOS token to prepend.
     """
+    bos = _missing_bos(model.tokenizer) if prepend_bos else []
+    room = max_tokens - len(bos)
     options = {"add_special_tokens": True, "padding": False, "verbose": False}
-    encoded = model.tokenizer(texts, truncation=True, max_length=max_tokens, **options)["input_ids"]
-    ids = [np.array(row, dtype=np.int64) for row in encoded]
+    encoded = model.tokenizer(texts, truncation=True, max_length=room, **options)["input_ids"]
+    ids = [np.array(bos + row, dtype=np.int64) for row in encoded]
     special = special_ids(model.tokenizer)
     content = [~np.isin(row, special) for row in ids]
     empty = [index for index, mask in enumerate(content) if not mask.any()]
@@ -184,8 +188,15 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
     full = np.array([index for index, row in enumerate(ids) if len(row) >= max_tokens], dtype=np.int64)
     if len(full):
         whole = model.tokenizer([texts[index] for index in full], truncation=False, **options)["input_ids"]
-        truncated[full] = [len(row) > max_tokens for row in whole]
+        truncated[full] = [len(row) > room for row in whole]
     return Tokens(ids, content, truncated)
+
+
+def _missing_bos(tokenizer) -> list[int]:
+    """The BOS token that `tokenizer` has but does not put in front by itself."""
+    if tokenizer.bos_token_id is None:
+        raise TesseraError("prepend_bos: the tokenizer has no BOS token")
+    return [] if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else [tokenizer.bos_token_id]
 
 
 def plan_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
