@@ -1,6 +1,7 @@
 """The config: defaults, and one line for every mistake."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_defaults(config):
     study = load(config)
     assert study["seed"] == 0
     assert study["shard_size"] == 10000
-    assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0], "folds": 5, "resamples": 1000}
+    assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000}
     assert study["baselines"] == {"hidden": ["mean", "max", "last", "sum"], "tfidf": ["word", "char"]}
     assert (study["datasets"]["d"]["text"], study["datasets"]["d"]["label"]) == ("text", "label")
     assert (study["models"]["m"]["dtype"], study["models"]["m"]["activation_dtype"]) == ("auto", "float16")
@@ -205,3 +206,17 @@ def test_presets_load_offline():
 def test_published_saes_are_checked(config, recipe, expected):
     config["saes"]["s"] = recipe
     check(config, expected)
+
+
+def test_a_control_reads_as_its_model_does(config):
+    config["models"]["m"] |= {"max_tokens": 24, "prepend_bos": True}
+    config["models"]["drawn"] = {"control_of": "m", "passes": [{1: []}]}
+    drawn = load(config)["models"]["drawn"]
+    assert (drawn["max_tokens"], drawn["prepend_bos"]) == (24, True)
+
+
+def test_more_tokens_than_the_model_reads(config, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "max_position_embeddings": 16}))
+    config["models"]["m"]["max_tokens"] = 17
+    check(config, ["config key models.m.max_tokens: 17", "at most 16"])

@@ -153,3 +153,15 @@ def test_perfect_and_inverted_ranking():
     assert [score(label_E, perfect, weights_BE)[metric] for metric in METRICS] == [1, 1, 1, 1]
     assert score(label_E, perfect[:, ::-1], weights_BE)["roc_auc"] == 0
     assert score(label_E, np.full((4, 2), 0.5), weights_BE)["roc_auc"] == 0.5
+
+
+def test_one_prediction_of_an_absent_class_is_one_error():
+    """It must not add a class with F1 = 0 to the mean."""
+    label = np.repeat([0, 1], 20)
+    predicted = label.copy()
+    predicted[0] = 2
+    weights = resample_weights(np.arange(40), 200, seed=0)
+    f1, accuracy = confusion_scores(label, predicted, 3, weights)
+    assert accuracy[0] == 39 / 40
+    assert f1[0] == pytest.approx(f1_score(label, predicted, labels=[0, 1], average="macro"))
+    assert f1.min() > 0.85

@@ -199,7 +199,7 @@ def test_one_text_too_large_for_memory_is_an_error(bert, monkeypatch):
 
 def test_control_draws_new_weights_from_the_seed(loaded, folders):
     source = tiny.model_spec(folders["gemma2"])
-    control = {key: value for key, value in source.items() if key != "path"}
+    control = {key: value for key, value in source.items() if key != "path"} | {"control_of": "gemma2"}
     first, again, other = (load_model("control", control, source, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(weights(first), weights(again))
     assert weights(first).shape == weights(loaded["gemma2"]).shape
@@ -329,3 +329,9 @@ def test_bos_is_prepended_where_the_tokenizer_does_not(folders, tmp_path):
         assert row[1:].tolist() == short[:4].tolist()
     lengths = [len(text.split()) for text in tiny.TEXTS]
     assert asked.truncated.tolist() == [length > 4 for length in lengths]
+
+
+def test_an_equal_source_is_as_good_as_the_same(folders):
+    spec = tiny.model_spec(folders["bert"])
+    first, second = load_model("small", spec, spec, seed=0), load_model("small", spec, dict(spec), seed=1)
+    assert torch.equal(weights(first), weights(second))

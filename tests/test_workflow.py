@@ -209,6 +209,23 @@ def test_what_touches_no_cached_activation(copy, edit):
     assert {path: path.stat().st_mtime_ns for path in cached} == cached
 
 
+def test_an_appended_pass_leaves_the_control_alone(copy):
+    change(copy, lambda config: config["models"]["bert"]["passes"].append({3: []}))
+    assert planned(copy) == {"extract": 5, "probe_hidden": 2, "tables": 1, "draw": 1}
+
+
+def test_changed_files_of_a_users_sae_are_noticed(copy):
+    tiny.save_sae(copy / "mine", "jumprelu", width=64)
+    change(copy, lambda config: config["saes"].update(trained={"path": "mine"}))
+    snakemake(copy, "--until", "prepare_sae")
+    encoder = next(copy.glob("results/saes/model=bert/layer=1/width=64/encoder.safetensors"))
+    before = encoder.read_bytes()
+    tiny.save_sae(copy / "again", "jumprelu", width=64, seed=1)
+    (copy / "mine/sae_weights.safetensors").write_bytes((copy / "again/sae_weights.safetensors").read_bytes())
+    snakemake(copy, "--until", "prepare_sae")
+    assert encoder.read_bytes() != before
+
+
 def test_an_appended_pass_computes_itself_only(copy):
     change(copy, lambda config: config["models"]["random"]["passes"].append({2: []}))
     assert planned(copy) == {"extract": 5, "probe_hidden": 2, "tables": 1, "draw": 1}

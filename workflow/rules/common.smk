@@ -9,8 +9,7 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from tessera import VERSIONS, grid, releases
-from tessera.config import architecture, load
-from tessera.config import sae_folder as sae_source_folder
+from tessera.config import architecture, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
 
@@ -47,8 +46,11 @@ wildcard_constraints:
 def model_identity(wildcards):
     """What of a model decides its activations, by value."""
     spec = MODELS[wildcards.model]
-    kept = {key: value for key, value in spec.items() if key not in ("passes", "saes")}
-    return {"spec": kept, "source": architecture(kept, STUDY), "seed": SEED}
+    kept, source = (
+        {key: value for key, value in entry.items() if key not in ("passes", "saes")}
+        for entry in (spec, architecture(spec, STUDY))
+    )
+    return {"spec": kept, "source": source, "seed": SEED}
 
 
 def model_files(wildcards):
@@ -56,7 +58,8 @@ def model_files(wildcards):
     path = architecture(MODELS[wildcards.model], STUDY).get("path", "package:")
     if path.startswith("package:"):
         return []
-    return sorted(str(file) for pattern in ("*.json", "*.safetensors") for file in Path(path).glob(pattern))
+    kinds = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}
+    return sorted(str(file) for file in Path(path).iterdir() if file.suffix in kinds)
 
 
 def data_spec(wildcards):
@@ -103,14 +106,15 @@ def training_residuals(wildcards):
     return grid.RESIDUALS.format(model=wildcards.model, number=number)
 
 
-def sae_folder(wildcards):
-    """The folder saved by SAELens: trained here, or the user's own; none for a published SAE."""
+def sae_files(wildcards):
+    """What SAELens saved: the folder trained here, or the user's own files; none for a published SAE."""
     source = sae_source(wildcards.model)
     if "release" in source:
         return []
     if "train" in source:
         return grid.TRAINED.format(**wildcards)
-    return sae_source_folder(source, wildcards.layer, wildcards.width)
+    folder = sae_folder(source, wildcards.layer, wildcards.width)
+    return [str(folder / name) for name in ("cfg.json", "sae_weights.safetensors")]
 
 
 def sae_release(wildcards):
@@ -165,15 +169,21 @@ def every_shard(pattern):
     ]
 
 
-def every_cell(pattern, cells, **axes):
-    """The scores of every cell: `pattern` for `cells` × data sets × `axes`."""
-    filled = (expand(pattern, **cell, data=DATASETS, part="scores", **axes) for cell in cells)
-    return [file for files in filled for file in files]
+def every_cell(part):
+    """One part (scores, predictions, coefficients) of every cell, by the features it is probed on."""
+    patterns = {
+        "sae": [expand(grid.PROBE, **cell, allow_missing=True) for cell in SAE_CELLS],
+        "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
+        "tfidf": [grid.TFIDF],
+    }
+    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
+    return {
+        kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
+        for kind, values in zip(patterns, axes, strict=True)
+    }
 
 
-SAE_SCORES = every_cell(grid.PROBE, SAE_CELLS, pooling=POOLINGS, threshold=THRESHOLDS)
-HIDDEN_SCORES = every_cell(grid.HIDDEN, LAYER_CELLS, pooling=HIDDEN_POOLINGS)
-TFIDF_SCORES = every_cell(grid.TFIDF, [{}], unit=TFIDF_UNITS)
+CELLS = {part: every_cell(part) for part in PARTS}
 QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"])]
 PUBLISHED_L0 = [
     [cell["model"], int(cell["layer"]), cell["width"], releases.find(source, cell["layer"], cell["width"])[1]]

@@ -55,7 +55,7 @@ rule train_sae:
 
 rule prepare_sae:
     input:
-        sae_folder,
+        sae_files,
     output:
         grid.ENCODER,
     log:

@@ -3,9 +3,7 @@
 
 rule tables:
     input:
-        sae=SAE_SCORES,
-        hidden=HIDDEN_SCORES,
-        tfidf=TFIDF_SCORES,
+        **{f"{kind}_{part}": CELLS[part][kind] for part in PARTS for kind in CELLS[part]},
         summaries=every_shard(grid.SUMMARY),
         qualities=QUALITIES,
         examples=expand(grid.EXAMPLES, data=DATASETS),
@@ -61,9 +59,7 @@ rule draw:
 
 rule scores:
     input:
-        SAE_SCORES,
-        HIDDEN_SCORES,
-        TFIDF_SCORES,
+        *CELLS["scores"].values(),
         "results/tables/scores.csv",
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
+from tessera.errors import TesseraError
 from tessera.extract import extract
 from tessera.io import write_parquet
 from tessera.job import job
@@ -13,6 +14,11 @@ with job(snakemake):
     torch.set_num_threads(snakemake.threads)
     identity, size = snakemake.params.model, snakemake.params.shard_size
     examples = pl.read_parquet(snakemake.input.examples).slice(int(snakemake.wildcards.shard) * size, size)
+    if examples.is_empty():
+        raise TesseraError(
+            f"shard {snakemake.wildcards.shard} is empty: there are fewer examples than "
+            f"datasets.{snakemake.wildcards.data}.max_examples; lower it to what there is"
+        )
     summary = extract(
         load_model(snakemake.wildcards.model, identity["spec"], identity["source"], seed=identity["seed"]),
         examples,

@@ -16,5 +16,6 @@ with job(snakemake) as log:
             fetch(*snakemake.params.release, Path(folder))
             config = prepare(Path(folder), out, **cell)
     else:
-        config = prepare(Path(snakemake.input[0]), out, **cell)
+        saved = Path(snakemake.input[0])
+        config = prepare(saved if saved.is_dir() else saved.parent, out, **cell)
     log.info("%s", config)

@@ -17,16 +17,19 @@ def write(name: str, table: pl.DataFrame) -> None:
 
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input
-    cells = {"sae": inputs.sae, "hidden": inputs.hidden, "tfidf": inputs.tfidf}
-    scores = tables.with_control(tables.merge_cells(cells, "scores").collect(), settings.controls)
-    predictions = tables.merge_cells(cells, "predictions")
+    cells = {
+        part: {kind: inputs[f"{kind}_{part}"] for kind in ("sae", "hidden", "tfidf")}
+        for part in ("scores", "predictions", "coefficients")
+    }
+    scores = tables.with_control(tables.merge_cells(cells["scores"]).collect(), settings.controls)
+    predictions = tables.merge_cells(cells["predictions"])
     best = tables.best_cells(scores)
     write("scores", scores)
     write("best", best)
     write("comparisons", tables.compare(best, predictions, resamples=settings.resamples, seed=settings.seed))
     write("classes", tables.per_class(predictions))
     write("predictions", predictions.collect())
-    write("coefficients", tables.merge_cells({"sae": inputs.sae}, "coefficients").collect())
+    write("coefficients", tables.merge_cells({"sae": cells["coefficients"]["sae"]}).collect())
     write("saes", tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0))
     described = [
         describe(pl.read_parquet(file)).insert_column(0, pl.lit(data).alias("data"))

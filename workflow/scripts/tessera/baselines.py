@@ -1,5 +1,6 @@
 """What an SAE must beat: hidden states over the same content tokens, and bags of words."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
 from tessera.io import read_parquet
+
+logger = logging.getLogger("tessera")
 
 NGRAMS = {"word": ("word", (1, 2)), "char": ("char", (2, 5))}
 
@@ -33,9 +36,14 @@ def standardise(hidden_ED: np.ndarray, train_E: np.ndarray) -> np.ndarray:
 def tfidf(texts: list[str], train_E: np.ndarray, unit: str) -> sp.csr_array:
     """TF-IDF [E, n-grams] of `unit` (word 1-2-grams, char 2-5-grams) seen in two training texts at least.
 
-    No stop words: a list of one language is unfair to the others.
+    No stop words: a list of one language is unfair to the others. Words mean little in a script without spaces.
     """
     analyzer, ngrams = NGRAMS[unit]
-    vectoriser = TfidfVectorizer(analyzer=analyzer, ngram_range=ngrams, min_df=2, sublinear_tf=True, dtype=np.float32)
-    vectoriser.fit([text for text, train in zip(texts, train_E, strict=True) if train])
+    options = {"analyzer": analyzer, "ngram_range": ngrams, "sublinear_tf": True, "dtype": np.float32}
+    training = [text for text, train in zip(texts, train_E, strict=True) if train]
+    try:
+        vectoriser = TfidfVectorizer(min_df=2, **options).fit(training)
+    except ValueError:  # a script without spaces: whole sentences are "words", and none occurs twice
+        logger.warning("no %s occurs in two training texts: those that occur in one are kept", unit)
+        vectoriser = TfidfVectorizer(**options).fit(training)
     return sp.csr_array(vectoriser.transform(texts))

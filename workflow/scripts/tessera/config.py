@@ -25,6 +25,7 @@ def load(config: dict) -> dict:
     """
     study = _copy(config)
     _spell_axes(study)
+    _inherit(study)
     _check_schema(study)
     for name, recipe in study["saes"].items():
         if "release" in recipe and ("{l0}" in recipe["id"]) != ("l0" in recipe):
@@ -111,6 +112,16 @@ def _spell_threshold(value: object) -> str:
     return repr(number) if kind == "fixed" else f"q{100 * number:.10g}"
 
 
+def _inherit(study: dict) -> None:
+    """A control reads the texts as the model that it controls does, unless its entry says otherwise."""
+    models = study.get("models")
+    for model in models.values() if isinstance(models, dict) else ():
+        source = models.get(model.get("control_of")) if isinstance(model, dict) else None
+        for key in ("max_tokens", "prepend_bos", "device", "dtype", "activation_dtype"):
+            if isinstance(source, dict) and key in source:
+                model.setdefault(key, source[key])
+
+
 def _with_defaults(validator_class):
     """The recipe from jsonschema's documentation: a validator that also fills in defaults."""
     check_properties = validator_class.VALIDATORS["properties"]
@@ -177,7 +188,10 @@ def _check_model(name: str, model: dict, study: dict) -> None:
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
     source = architecture(model, study)
-    layers = _layers_on_disk(key, source["path"]) if "path" in source else None
+    on_disk = _config_on_disk(key, source["path"]) if "path" in source else {}
+    layers, longest = count_layers(on_disk), on_disk.get("max_position_embeddings")
+    if longest is not None and model["max_tokens"] > longest:
+        raise TesseraError(f"config key {key}.max_tokens: {model['max_tokens']}, but the model reads at most {longest}")
     seen: set[tuple[str, str]] = set()
     for index, one_pass in enumerate(model["passes"]):
         for layer, widths in one_pass.items():
@@ -195,13 +209,15 @@ def _check_model(name: str, model: dict, study: dict) -> None:
                 seen.add((layer, width))
 
 
-def _layers_on_disk(key: str, path: str) -> int | None:
+def _config_on_disk(key: str, path: str) -> dict:
     folder = resolve(path)
     file = folder / "config.json"
     if not file.is_file():
         raise TesseraError(f"config key {key}.path: {str(folder)!r} is not a model folder (no config.json in it)")
     try:
-        return count_layers(json.loads(file.read_text()))
+        config = json.loads(file.read_text())
+        count_layers(config)
+        return config
     except (ValueError, AttributeError) as error:
         raise TesseraError(f"config key {key}.path: {str(file)!r} is no model config: {error}") from error
 

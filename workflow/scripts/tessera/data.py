@@ -150,7 +150,7 @@ def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
         raise TesseraError(f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: {LABELS}")
     _no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
     _no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
-    label = label.cast(pl.String)
+    label = label.cast(pl.String).str.strip_chars()
     if label.str.contains(r"^-?\d+\.\d+$").all():
         raise TesseraError(f"config key {key}.label: {label[0]!r} is a fraction; allowed: {LABELS}")
     if "id" in spec:

@@ -101,6 +101,7 @@ def extract(
     if tokens.truncated.any():
         logger.warning("%d of %d texts cut to %d tokens", tokens.truncated.sum(), len(examples), max_tokens)
     about = {"examples": len(examples), "truncated": int(tokens.truncated.sum()), "tokens": count}
+    about |= {"device": model.device.type, "dtype": str(model.module.dtype).removeprefix("torch.")}
     rows = [{"layer": layer, "width": None, **about, "nonzeros": None} for layer in layers]
     rows += [
         {"layer": layer, "width": width, **about, "nonzeros": number} for (layer, width), number in nonzeros.items()

@@ -9,6 +9,7 @@ import matplotlib.ticker
 import numpy as np
 import polars as pl
 
+from tessera.grid import parse_threshold, parse_width
 from tessera.io import atomic
 
 mpl.use("Agg")
@@ -32,7 +33,6 @@ STYLE = {
     "savefig.dpi": 300,
     "figure.constrained_layout.use": True,
 }
-CONTESTANTS = ["SAE", "hidden states", "TF-IDF", "random SAE", "random hidden"]
 F1 = "macro F1 on the test split"
 
 
@@ -52,7 +52,7 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
     cells = scores.filter(model=model, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
     best = cells.unique(["features", "layer", "width", "data"], keep="first", maintain_order=True)
     names = sorted(best["data"].unique())
-    widths = sorted(best["width"].drop_nulls().unique(), key=_latents)
+    widths = sorted(best["width"].drop_nulls().unique(), key=parse_width)
     layers = sorted(best["layer"].unique())
     place = {layer: index for index, layer in enumerate(layers)}
     with plt.rc_context(STYLE):
@@ -138,7 +138,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
     Best is by cross-validation inside the training split, never by the test score.
     """
     rows = best.select("data", "split").unique(maintain_order=True).rows()
-    names = [name for name in CONTESTANTS if name in best["contestant"].unique()]
+    names = best["contestant"].unique(maintain_order=True).to_list()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.09 * len(names) * len(rows)))
         for index, name in enumerate(names):
@@ -174,17 +174,11 @@ def _bars(points: pl.DataFrame) -> np.ndarray:
     return np.clip(np.vstack([value - low, high - value]), 0, None)
 
 
-def _latents(width: str) -> float:
-    scale = {"k": 1e3, "m": 1e6}
-    return float(width[:-1]) * scale[width[-1]] if width[-1] in scale else float(width)
-
-
 def _pooling_order(pooling: str) -> tuple[int, int]:
     order = ["sum", "mean", "max", "last", "count"]
     return (order.index(pooling), 0) if pooling in order else (len(order), int(pooling.removeprefix("top")))
 
 
 def _threshold_order(threshold: str) -> tuple[int, float]:
-    if threshold == "none":
-        return 0, 0.0
-    return (2, float(threshold[1:])) if threshold.startswith("q") else (1, float(threshold))
+    kind, value = parse_threshold(threshold)
+    return ["none", "fixed", "quantile"].index(kind), value or 0.0

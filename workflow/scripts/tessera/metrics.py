@@ -49,7 +49,12 @@ def with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:
 def confusion_scores(
     label_E: np.ndarray, predicted_E: np.ndarray, classes: int, weights_BE: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Macro F1 over the classes that occur in a resample's labels or predictions, and accuracy; each [B]."""
+    """Macro F1 and accuracy, each [B].
+
+    Macro F1 is the mean over the classes among the labels of the sample itself, row 0: a lone prediction of a class
+    that the split does not hold costs the class it was taken from, and does not add a class with F1 = 0. A class that
+    a resample neither holds nor predicts has no F1 there.
+    """
     cells = sp.csr_array(
         (np.ones(len(label_E), np.float32), (label_E * classes + predicted_E, np.arange(len(label_E)))),
         shape=(classes * classes, len(label_E)),
@@ -57,8 +62,9 @@ def confusion_scores(
     counts_BCC = (cells @ weights_BE.T).T.reshape(-1, classes, classes).astype(np.float64)
     hits_BC = np.einsum("bcc->bc", counts_BCC)
     occurs_BC = counts_BCC.sum(axis=2) + counts_BCC.sum(axis=1)
+    held_C = counts_BCC[0].sum(axis=1) > 0
     with np.errstate(invalid="ignore"):
-        f1_BC = np.where(occurs_BC > 0, 2 * hits_BC / occurs_BC, np.nan)
+        f1_BC = np.where((occurs_BC > 0) & held_C, 2 * hits_BC / occurs_BC, np.nan)
     return _mean_defined(f1_BC, axis=1), hits_BC.sum(axis=1) / counts_BCC.sum(axis=(1, 2))
 
 

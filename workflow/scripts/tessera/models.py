@@ -63,7 +63,8 @@ class Batch:
 def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
     """Load the model `name` in inference mode; a control draws the weights of its architecture anew from `seed`.
 
-    `spec` is the model's entry in the config, `source` the entry that names architecture and tokenizer.
+    `spec` is the model's entry in the config (of a control, with control_of), `source` the entry that names
+    architecture and tokenizer.
 
     Raises:
         TesseraError: the files are not there, are not what the config says, or hold no stack of blocks.
@@ -74,7 +75,7 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
     try:
         config = AutoConfig.from_pretrained(place, **options)
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
-        if source is spec:
+        if "control_of" not in spec:
             options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
             module, loaded = AutoModel.from_pretrained(place, **options)
             missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))

@@ -81,6 +81,8 @@ class Probe:
 def fit_probe(train_EK, label_E: np.ndarray, fold_E: np.ndarray, names: list[str], grid: list[float]) -> Probe:
     """Choose C by macro F1 over the folds inside the training split (the smaller of equals), then refit on all of it.
 
+    What is fitted without labels (vocabulary, scale, quantile) is fitted on the whole training split, before the folds.
+
     Args:
         train_EK: training features, CSR or dense float32.
         label_E: class numbers into `names`.
@@ -145,6 +147,7 @@ class Task:
         check_folds(examples, folds)
         self.examples = examples.sort("example")
         self.seed, self.resamples, self.grid = seed, resamples, [float(value) for value in C]
+        self._resampled: dict[str, np.ndarray] = {}
         self.classes = classes(self.examples["label"])
         number = {label: index for index, label in enumerate(self.classes)}
         self.label_E = np.array([number[label] for label in self.examples["label"]])
@@ -167,6 +170,7 @@ class Task:
         about = {
             "cv_macro_f1": probe.cv_macro_f1,
             "C": probe.C,
+            "C_at_edge": probe.C in (min(self.grid), max(self.grid)),
             "tau": thresholding.tau if thresholding else None,
             "n_features": train_EK.shape[1],
             "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
@@ -178,8 +182,7 @@ class Task:
         for split in self.test_splits:
             rows = self.split_E == split
             probability_EC = probe.probabilities(features_EK[rows])
-            weights_BE = resample_weights(self.examples["group"].to_numpy()[rows], self.resamples, self.seed)
-            found = score(self.label_E[rows], probability_EC, weights_BE)
+            found = score(self.label_E[rows], probability_EC, self._weights(split))
             scores.append({"split": split, "examples": int(rows.sum()), **found, **about})
             predictions.append(self._predictions(rows, probability_EC))
         return Cell(
@@ -188,11 +191,18 @@ class Task:
             _coefficients(probe, thresholding),
         )
 
+    def _weights(self, split: str) -> np.ndarray:
+        """The resamples of a split, the same for every cell of the data set."""
+        if split not in self._resampled:
+            group_E = self.examples["group"].to_numpy()[self.split_E == split]
+            self._resampled[split] = resample_weights(group_E, self.resamples, self.seed)
+        return self._resampled[split]
+
     def _predictions(self, rows: np.ndarray, probability_EC: np.ndarray) -> pl.DataFrame:
         chosen = self.examples.filter(pl.Series(rows)).select("example", "id", "split", "group", "label")
         return chosen.with_columns(
             predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1)),
-            probability=pl.Series(probability_EC.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
+            probability=pl.Series(probability_EC.tolist(), dtype=pl.List(pl.Float64)),
         )
 
 

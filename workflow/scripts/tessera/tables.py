@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tessera.errors import TesseraError
 from tessera.metrics import confusion_scores, resample_weights, with_interval
 
 # Every key that stands in a path, with its type; a cell of a stage has some of them.
@@ -25,32 +24,21 @@ CELL = ["features", "model", "layer", "width", "pooling", "threshold", "data"]
 
 
 def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
-    """Files of one stage as one table, the keys of their paths as columns.
-
-    Raises:
-        TesseraError: a file is missing or damaged.
-    """
+    """Files of one stage as one table, the keys of their paths as columns."""
     files = [str(file) for file in files]
-    missing = next((file for file in files if not Path(file).is_file()), None)
-    if missing:
-        raise TesseraError(
-            f"{missing} is missing; delete the scores.parquet beside it and run again to rebuild the cell"
-        )
     keys = [part.split("=")[0] for part in Path(files[0]).parts if "=" in part]
-    frames = pl.scan_parquet(files, hive_partitioning=True, hive_schema={key: HIVE[key] for key in keys})
-    return frames
+    return pl.scan_parquet(files, hive_partitioning=True, hive_schema={key: HIVE[key] for key in keys})
 
 
-def merge_cells(scores: dict[str, list[str]], part: str) -> pl.LazyFrame:
-    """One part (scores, predictions, coefficients) of every cell, its place in the grid in front.
+def merge_cells(parts: dict[str, list[str]]) -> pl.LazyFrame:
+    """One part (scores, predictions or coefficients) of every cell, its place in the grid in front.
 
-    `scores` maps sae, hidden and tfidf to the scores files of their cells.
+    `parts` maps sae, hidden and tfidf to the files of their cells.
     """
     kinds = []
-    for kind, files in scores.items():
+    for kind, files in parts.items():
         if files:
-            frame = scan(str(Path(file).with_name(f"{part}.parquet")) for file in files)
-            frame = frame.with_columns(features=pl.lit(kind))
+            frame = scan(files).with_columns(features=pl.lit(kind))
             kinds.append(frame.rename({"unit": "pooling"}) if kind == "tfidf" else frame)
     merged = pl.concat(kinds, how="diagonal")
     absent = [pl.lit(None, HIVE[key]).alias(key) for key in CELL[1:] if key not in merged.collect_schema().names()]
@@ -95,13 +83,17 @@ CONTESTANTS = {
 def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
     """Per data set and contestant, the cell with the best cv_macro_f1 (from inside the training split), all splits.
 
+    `cells_searched` says among how many: the more, the luckier the best.
+
     Ties go to the first cell in the order of the table.
     """
     chosen = []
     for contestant, condition in CONTESTANTS.items():
         cells = scores.filter(condition, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+        searched = cells.group_by("data").agg(cells_searched=pl.len())
         best = cells.unique("data", keep="first", maintain_order=True).select(CELL)
-        chosen.append(scores.join(best, on=CELL, nulls_equal=True).with_columns(contestant=pl.lit(contestant)))
+        rows = scores.join(best, on=CELL, nulls_equal=True).join(searched, on="data")
+        chosen.append(rows.with_columns(contestant=pl.lit(contestant)))
     order = pl.col("contestant").replace_strict(list(CONTESTANTS), range(len(CONTESTANTS)))
     table = pl.concat(chosen).select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
     return table.sort("data", pl.col("split") != "test", "split", order, maintain_order=True)
@@ -148,7 +140,7 @@ def sae_table(summaries: list[str], qualities: list[str], published_l0: list[lis
     """
     place = ["model", "layer", "width"]
     measured = (
-        scan_summaries(summaries)
+        scan(summaries)
         .filter(pl.col("width").is_not_null())
         .group_by(place)
         .agg(l0_on_data=pl.col("nonzeros").sum() / pl.col("tokens").sum(), tokens=pl.col("tokens").sum())
@@ -162,15 +154,10 @@ def sae_table(summaries: list[str], qualities: list[str], published_l0: list[lis
     return measured.join(published, on=place, how="left").with_columns(warning=warning).sort(place).collect()
 
 
-def scan_summaries(files: list[str]) -> pl.LazyFrame:
-    """Counts of every shard: per layer and width (null for the hidden states) tokens, nonzeros, examples, cut ones."""
-    return scan(files)
-
-
 def data_table(described: pl.DataFrame, summaries: list[str]) -> pl.DataFrame:
     """Per data set and split its make-up; per model how many of the data set's texts were cut."""
     cut = (
-        scan_summaries(summaries)
+        scan(summaries)
         .unique(["model", "data", "shard"])
         .group_by("model", "data")
         .agg(pl.col("truncated").sum())
