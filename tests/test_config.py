@@ -220,3 +220,9 @@ def test_more_tokens_than_the_model_reads(config, tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text()), "max_position_embeddings": 16}))
     config["models"]["m"]["max_tokens"] = 17
     check(config, ["config key models.m.max_tokens: 17", "at most 16"])
+
+
+@pytest.mark.parametrize("value", [["m"], {"m": 1}, 3, None], ids=str)
+def test_control_of_another_type(config, value):
+    config["models"]["drawn"] = {"control_of": value, "passes": [{1: []}]}
+    check(config, ["config key models.drawn.control_of"])

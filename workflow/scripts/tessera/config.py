@@ -116,7 +116,7 @@ def _inherit(study: dict) -> None:
     """A control reads the texts as the model that it controls does, unless its entry says otherwise."""
     models = study.get("models")
     for model in models.values() if isinstance(models, dict) else ():
-        source = models.get(model.get("control_of")) if isinstance(model, dict) else None
+        source = models.get(str(model.get("control_of"))) if isinstance(model, dict) else None
         for key in ("max_tokens", "prepend_bos", "device", "dtype", "activation_dtype"):
             if isinstance(source, dict) and key in source:
                 model.setdefault(key, source[key])
