@@ -18,10 +18,17 @@ if not workflow.overwrite_configfiles:
     configfile: str(ROOT / "config" / "config.yaml")
 
 
+@cache
+def shards(data):
+    """The shard numbers of a data set: ranges of shard_size examples."""
+    return range(-(-count_examples(data, STUDY) // STUDY["shard_size"]))
+
+
 try:
     STUDY = load(config)
     if workflow.is_main_process:
-        EXAMPLES = {name: count_examples(name, STUDY) for name in STUDY["datasets"]}
+        for name in STUDY["datasets"]:
+            shards(name)  # reads and checks every row
 except TesseraError as error:
     sys.exit(f"error: {error}")
 
@@ -71,12 +78,6 @@ def data_files(wildcards):
     spec = DATASETS[wildcards.data]
     paths = [part["path"] for part in (spec, *spec.get("shifts", {}).values()) if "path" in part]
     return [path for path in paths if not path.startswith("package:")]
-
-
-@cache
-def shards(data):
-    """The shard numbers of a data set: ranges of shard_size examples."""
-    return range(-(-count_examples(data, STUDY) // STUDY["shard_size"]))
 
 
 def sae_source(model):

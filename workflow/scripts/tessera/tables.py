@@ -40,9 +40,8 @@ def merge_cells(parts: dict[str, list[str]]) -> pl.LazyFrame:
         if files:
             frame = scan(files).with_columns(features=pl.lit(kind))
             kinds.append(frame.rename({"unit": "pooling"}) if kind == "tfidf" else frame)
-    merged = pl.concat(kinds, how="diagonal")
-    absent = [pl.lit(None, HIVE[key]).alias(key) for key in CELL[1:] if key not in merged.collect_schema().names()]
-    merged = merged.with_columns(absent)
+    place = pl.LazyFrame(schema={key: HIVE.get(key, pl.String) for key in CELL})
+    merged = pl.concat([place, *kinds], how="diagonal")
     return merged.select(*CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
 
 
@@ -119,7 +118,7 @@ def compare(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, se
             low, high = interval["difference_low"], interval["difference_high"]
             verdict = "holds" if low > 0 else "fails" if high < 0 else "undecided"
             rows.append({"data": data, "split": split, "claim": f"SAE > {name}", **interval, "verdict": verdict})
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema=None if rows else ["data", "split", "claim", "difference", "verdict"])
 
 
 def _macro_f1(answers: pl.DataFrame, resamples: int, seed: int) -> np.ndarray:

@@ -1,0 +1,47 @@
+"""Tables merged from cells, also where a study has none of a kind."""
+
+import polars as pl
+from tessera.tables import CELL, best_cells, compare, merge_cells, with_control
+
+
+def write(tmp_path, place, **columns):
+    file = tmp_path / place / "scores.parquet"
+    file.parent.mkdir(parents=True)
+    pl.DataFrame(columns).write_parquet(file)
+    return str(file)
+
+
+def cells(tmp_path):
+    """Two SAE cells, a hidden one and a TF-IDF one of one data set."""
+    place = "model=m/layer=2/width=1k/data=d/pooling=sum/threshold={}"
+    return {
+        "sae": [
+            write(tmp_path, place.format(threshold), split="test", macro_f1=test, cv_macro_f1=cv)
+            for threshold, test, cv in (("0.50", 0.9, 0.5), ("q50", 0.6, 0.8))
+        ],
+        "hidden": [write(tmp_path, "model=m/layer=2/data=d/pooling=mean", split="test", macro_f1=0.7, cv_macro_f1=0.6)],
+        "tfidf": [write(tmp_path, "data=d/unit=word", split="test", macro_f1=0.5, cv_macro_f1=0.4)],
+    }
+
+
+def test_cells_of_every_kind_stand_in_one_table(tmp_path):
+    scores = merge_cells(cells(tmp_path)).collect()
+    assert scores.columns == [*CELL, "split", "macro_f1", "cv_macro_f1"]
+    assert scores["features"].to_list() == ["hidden", "sae", "sae", "tfidf"]
+    assert scores["threshold"].to_list() == [None, "0.50", "q50", None]
+    assert scores["pooling"].to_list() == ["mean", "sum", "sum", "word"]
+    assert scores.schema["layer"] == pl.Int64
+
+
+def test_the_best_is_not_best_on_the_test_split(tmp_path):
+    best = best_cells(with_control(merge_cells(cells(tmp_path)).collect(), {}))
+    assert best.filter(contestant="SAE")["threshold"].to_list() == ["q50"]
+    assert dict(best.select("contestant", "cells_searched").iter_rows()) == {"SAE": 2, "hidden states": 1, "TF-IDF": 1}
+
+
+def test_a_study_without_saes(tmp_path):
+    assert merge_cells({"sae": []}).collect().shape == (0, len(CELL))
+    parts = cells(tmp_path) | {"sae": []}
+    best = best_cells(with_control(merge_cells(parts).collect(), {}))
+    predictions = merge_cells(parts).with_columns(example=0)
+    assert compare(best, predictions, resamples=100, seed=0).is_empty()
