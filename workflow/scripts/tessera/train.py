@@ -107,7 +107,7 @@ def train(
 
 
 def _start_at_data(sae: BatchTopKTrainingSAE, tokens_ND: np.ndarray, seed: int) -> None:
-    """Point decoder rows from the mean token at sampled tokens: after 100 steps .80 variance explained, not .73."""
+    """Point decoder rows from the mean token at sampled tokens: a short training ends with fewer dead latents."""
     generator = np.random.default_rng(seed)
     sample = generator.choice(len(tokens_ND), size=min(len(tokens_ND), sae.cfg.d_sae), replace=False)
     rows_WD = torch.from_numpy(tokens_ND[np.sort(sample)])[torch.arange(sae.cfg.d_sae) % len(sample)]
