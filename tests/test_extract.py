@@ -257,7 +257,9 @@ def test_float16_overflow_names_the_key(study, tmp_path):
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_residual_that_is_not_finite_is_an_error(study, tmp_path, factor):
     with first_block_times(study, factor):
-        refused(study, tmp_path / "shard", r"layer 0: example 10\d has a residual that is not finite at position \d")
+        refused(
+            study, tmp_path / "shard", r"layer 0: example 10\d has a hidden state that is not finite at position \d"
+        )
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
@@ -320,7 +322,9 @@ def test_sae_that_never_fires(study, tmp_path):
 
 
 def test_cached_residuals_stand_in_text_order(study, tmp_path):
-    cache_residuals(study.model, tiny.TEXTS, [0, 3], tmp_path / "cache", max_tokens=32, budget=10_000)
+    cache_residuals(
+        study.model, tiny.TEXTS, {0: "resid_post", 3: "resid_post"}, tmp_path / "cache", max_tokens=32, budget=10_000
+    )
     for layer in (0, 3):
         expected = np.concatenate([hidden[layer] for hidden in study.residuals])
         found = np.load(tmp_path / "cache" / f"layer={layer}.npy")
@@ -333,5 +337,5 @@ def test_cached_residuals_stand_in_text_order(study, tmp_path):
 def test_cached_texts_end_where_the_budget_is_reached(study, tmp_path, budget, used):
     counts = tokenise(study.model, tiny.TEXTS, 32).content_counts_E
     assert counts[:3].tolist() == [3, 19, 1]
-    cache_residuals(study.model, tiny.TEXTS, [1], tmp_path / "cache", max_tokens=32, budget=budget)
+    cache_residuals(study.model, tiny.TEXTS, {1: "resid_post"}, tmp_path / "cache", max_tokens=32, budget=budget)
     assert len(np.load(tmp_path / "cache" / "layer=1.npy")) == counts[:used].sum()

@@ -1,4 +1,4 @@
-"""Models: the residual stream after each block, content tokens, batches, and models that cannot be used."""
+"""Models: content tokens, what they are loaded from, and models that cannot be used."""
 
 import hashlib
 
@@ -8,106 +8,13 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import save_file
-from tessera import models
 from tessera.errors import TesseraError
-from tessera.models import Tokens, load_model, plan_batches, residuals, special_ids, tokenise
+from tessera.models import load_model, special_ids, tokenise
 from transformers import T5Config, T5Model
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {name: tiny.save_model(name, root / name) for name in tiny.ARCHITECTURES}
-
-
-@pytest.fixture(scope="module")
-def loaded(folders):
-    specs = {name: tiny.model_spec(folder) for name, folder in folders.items()}
-    return {name: load_model(name, spec, spec, seed=0) for name, spec in specs.items()}
-
-
-@pytest.fixture(params=tiny.ARCHITECTURES)
-def model(request, loaded):
-    return loaded[request.param]
-
-
-@pytest.fixture
-def bert(loaded):
-    return loaded["bert"]
-
-
-def alone(model, ids, layers):
-    """Residuals [T, d] of one unpadded text per layer, in a pass of its own."""
-    tokens = Tokens([ids], [np.ones(len(ids), dtype=bool)], np.zeros(1, dtype=bool))
-    (batch,) = residuals(model, tokens, layers)
-    return {layer: batch.residuals[layer][0] for layer in layers}
 
 
 def weights(model):
     return torch.cat([parameter.flatten() for parameter in model.module.parameters()])
-
-
-# The residual stream
-
-
-def test_residuals_are_the_outputs_of_the_blocks(model):
-    layers = list(range(tiny.LAYERS))
-    for ids in tokenise(model, tiny.TEXTS, 32).ids:
-        seen = []
-        handle = model.blocks[-1].register_forward_hook(lambda *call, seen=seen: seen.append(call[-1]))
-        with torch.inference_mode():
-            states = model.module(input_ids=torch.tensor(ids)[None], output_hidden_states=True).hidden_states
-        handle.remove()
-        last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
-        found = alone(model, ids, layers)
-        for layer, expected in zip(layers, [*states[1:-1], last], strict=True):
-            torch.testing.assert_close(found[layer], expected[0], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
-def test_last_layer_is_read_before_the_final_norm(loaded, name):
-    model = loaded[name]
-    ids = tokenise(model, tiny.TEXTS, 32).ids[1]
-    found = alone(model, ids, [tiny.LAYERS - 1])[tiny.LAYERS - 1]
-    with torch.inference_mode():
-        final = model.module(input_ids=torch.tensor(ids)[None], output_hidden_states=True).hidden_states[-1][0]
-    assert torch.allclose(found, final, atol=1e-3) == (name not in tiny.FINAL_NORM)
-
-
-def test_layers_do_not_depend_on_which_others_are_asked_for(model):
-    ids = tokenise(model, tiny.TEXTS, 32).ids[1]
-    together = alone(model, ids, [2, 0, 3])
-    for layer in (0, 2, 3):
-        torch.testing.assert_close(alone(model, ids, [layer])[layer], together[layer], rtol=0, atol=0)
-
-
-def test_pass_stops_after_the_deepest_block(model):
-    called, hooks = [], [dict(block._forward_hooks) for block in model.blocks]
-    handles = [
-        block.register_forward_pre_hook(lambda *_, number=number: called.append(number))
-        for number, block in enumerate(model.blocks)
-    ]
-    alone(model, tokenise(model, tiny.TEXTS, 32).ids[0], [2, 0])
-    for handle in handles:
-        handle.remove()
-    assert called == [0, 1, 2]
-    assert [dict(block._forward_hooks) for block in model.blocks] == hooks
-
-
-def test_residuals_do_not_depend_on_padding_or_batch(model):
-    layers = list(range(tiny.LAYERS))
-    tokens = tokenise(model, tiny.TEXTS, 32)
-    (batch,) = residuals(model, tokens, layers, budget=4096)
-    assert len(batch.examples) == len(tiny.TEXTS)
-    assert batch.ids_BT.shape[1] == max(len(ids) for ids in tokens.ids)
-    for row, example in enumerate(batch.examples):
-        ids = tokens.ids[example]
-        np.testing.assert_array_equal(batch.ids_BT[row, : len(ids)], ids)
-        np.testing.assert_array_equal(batch.content_BT[row, : len(ids)], tokens.content[example])
-        assert not batch.content_BT[row, len(ids) :].any()
-        found = alone(model, ids, layers)
-        for layer in layers:
-            torch.testing.assert_close(batch.residuals[layer][row, : len(ids)], found[layer], rtol=1e-5, atol=1e-5)
 
 
 # Tokens
@@ -151,47 +58,6 @@ def test_truncation_at_the_boundary(loaded, name):
 def test_text_without_content_is_an_error(model):
     with pytest.raises(TesseraError, match=r"^2 texts have no content token .*number 1 of the shard\)$"):
         tokenise(model, ["rain", "", "the cat", " "], 32)
-
-
-# Batches
-
-
-@pytest.mark.parametrize("budget", [1, 7, 40, 4096])
-def test_every_example_is_in_one_batch_within_the_budget(budget):
-    lengths = np.random.default_rng(0).integers(1, 30, size=200)
-    batches = plan_batches(lengths, budget)
-    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(200))
-    assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= budget for batch in batches)
-
-
-@pytest.mark.parametrize("limit", [21, 45, 100])
-def test_out_of_memory_loses_and_repeats_no_example(bert, monkeypatch, limit):
-    forward, sizes = models._forward, []
-
-    def small_device(model, tokens, examples, layers):
-        size = len(examples) * max(len(tokens.ids[example]) for example in examples)
-        sizes.append(size)
-        if size > limit:
-            raise torch.OutOfMemoryError("no room")
-        return forward(model, tokens, examples, layers)
-
-    monkeypatch.setattr(models, "_forward", small_device)
-    tokens = tokenise(bert, tiny.TEXTS * 3, 32)
-    batches = list(residuals(bert, tokens, [1], budget=4096))
-    assert max(sizes) > limit
-    assert sorted(np.concatenate([batch.examples for batch in batches])) == list(range(len(tokens.ids)))
-    for batch in batches:
-        for row, example in enumerate(batch.examples):
-            np.testing.assert_array_equal(batch.ids_BT[row][batch.content_BT[row]], tokens.ids[example][1:-1])
-
-
-def test_one_text_too_large_for_memory_is_an_error(bert, monkeypatch):
-    def no_memory(*_):
-        raise torch.OutOfMemoryError("no room")
-
-    monkeypatch.setattr(models, "_forward", no_memory)
-    with pytest.raises(TesseraError, match=r"out of memory with one text of 21 tokens: lower max_tokens"):
-        list(residuals(bert, tokenise(bert, tiny.TEXTS, 32), [1]))
 
 
 # Loading
@@ -304,14 +170,6 @@ def test_no_tokenizer_is_an_error(tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     assert "no tokenizer files" in fails(folder)
-
-
-def test_a_layer_the_model_lacks_is_an_error(folders):
-    spec = tiny.model_spec(folders["bert"])
-    model = load_model("small", spec, spec, seed=0)
-    tokens = tokenise(model, ["the cat"], 32)
-    with pytest.raises(TesseraError, match=r"layer 4; the model has 4 layers, 0 to 3"):
-        next(residuals(model, tokens, [4]))
 
 
 def test_bos_is_prepended_where_the_tokenizer_does_not(folders, tmp_path):

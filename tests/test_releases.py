@@ -1,11 +1,13 @@
 """Published SAEs are found offline in SAELens' directory, and what they need beyond raw activations is applied."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from tessera import releases
 from tessera.errors import TesseraError
-from tessera.models import load_model, residuals, tokenise
+from tessera.forward import catch
+from tessera.models import load_model, tokenise
 from tessera.sae import load_encoder, prepare
 
 GEMMA = {"release": "gemma-scope-2b-pt-res", "id": "layer_{layer}/width_{width}/average_l0_{l0}"}
@@ -64,7 +66,7 @@ def test_centred_weights_are_centred_residuals(tmp_path):
     spec = tiny.model_spec(tiny.save_model("gpt2", tmp_path / "gpt2"))
     model = load_model("small", spec, spec, seed=0)
     tokens = tokenise(model, tiny.TEXTS, 32)
-    raw = next(residuals(model, tokens, [2])).residuals[2]
+    raw = catch(model, tokens, np.arange(len(tiny.TEXTS)), {2: "resid_post"}).states[2]
     with torch.no_grad():
         for embedding in (model.module.wte, model.module.wpe):
             embedding.weight -= embedding.weight.mean(dim=-1, keepdim=True)
@@ -72,7 +74,7 @@ def test_centred_weights_are_centred_residuals(tmp_path):
             for writer in (block.attn.c_proj, block.mlp.c_proj):  # Conv1D: [in, out]
                 writer.weight -= writer.weight.mean(dim=-1, keepdim=True)
                 writer.bias -= writer.bias.mean()
-    centred = next(residuals(model, tokens, [2])).residuals[2]
+    centred = catch(model, tokens, np.arange(len(tiny.TEXTS)), {2: "resid_post"}).states[2]
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=96)
     plain, own = tmp_path / "plain", tmp_path / "own"
     prepare(folder, plain, width=96, layer=2)

@@ -85,7 +85,7 @@ def test_second_batch_does_not_see_the_first(both):
 @pytest.mark.parametrize("kind", KINDS[1:4])
 def test_chunks_lose_no_row(both, monkeypatch, tmp_path, rows):
     whole = both[0].encode(residual())
-    monkeypatch.setattr(sae_module, "CHUNK_BYTES", 4 * WIDTH * rows)
+    monkeypatch.setitem(sae_module.CHUNK_BYTES, "cpu", 4 * WIDTH * rows)
     parts = load_encoder(tmp_path / "sae.safetensors", CPU).encode(residual())
     np.testing.assert_array_equal(parts.counts_N, whole.counts_N)
     np.testing.assert_array_equal(parts.latents, whole.latents)

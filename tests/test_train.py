@@ -10,7 +10,17 @@ from tessera.train import train
 
 TOKENS, DIRECTIONS, WIDTH, K = 4000, 32, 64, 4
 STEPS = 60
-OPTIONS = {"layer": 1, "width": WIDTH, "k": K, "steps": STEPS, "batch_tokens": 256, "learning_rate": 3e-3, "seed": 0}
+OPTIONS = {
+    "layer": 1,
+    "hook": "resid_post",
+    "architecture": "batchtopk",
+    "width": WIDTH,
+    "k": K,
+    "steps": STEPS,
+    "batch_tokens": 256,
+    "learning_rate": 3e-3,
+    "seed": 0,
+}
 
 
 def make_tokens():

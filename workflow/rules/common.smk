@@ -9,7 +9,7 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from tessera import VERSIONS, grid, releases
-from tessera.config import architecture, load, sae_folder
+from tessera.config import architecture, load, sae_entry, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
 
@@ -46,7 +46,8 @@ wildcard_constraints:
     number=r"\d+",
     shard=r"\d+",
     layer=r"\d+",
-    width=r"\w+",
+    width=r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?",
+    texts=r"[A-Za-z0-9][\w.-]*",
     pooling=r"[a-z0-9]+",
 
 
@@ -80,22 +81,46 @@ def data_files(wildcards):
     return [path for path in paths if not path.startswith("package:")]
 
 
-def sae_source(model):
-    """The entry of saes that a model's SAEs come from."""
-    return STUDY["saes"][MODELS[model]["saes"]]
+def sae_source(model, width):
+    """The entry of saes that an SAE of a model comes from."""
+    return STUDY["saes"][sae_entry(MODELS[model], width)]
+
+
+def cached_texts(recipe):
+    """Name of the first entry of saes that trains on the same texts: entries that do share one cache."""
+    wanted = recipe["texts"], recipe["tokens"]
+    return next(
+        name
+        for name, entry in STUDY["saes"].items()
+        if "train" in entry and (entry["train"]["texts"], entry["train"]["tokens"]) == wanted
+    )
 
 
 def training_texts(wildcards):
-    return expand(grid.EXAMPLES, data=sae_source(wildcards.model)["train"]["texts"])
+    return expand(grid.EXAMPLES, data=STUDY["saes"][wildcards.texts]["train"]["texts"])
 
 
 def tokens_to_cache(wildcards):
-    return sae_source(wildcards.model)["train"]["tokens"]
+    return STUDY["saes"][wildcards.texts]["train"]["tokens"]
+
+
+def hooks_to_cache(wildcards):
+    """layer → hook of each layer of a pass that trains SAEs on these texts."""
+    recipes = [
+        (layer, sae_source(wildcards.model, width).get("train")) for layer, width in pass_cells(wildcards)
+    ]
+    layers = {layer for layer, recipe in recipes if recipe and cached_texts(recipe) == wildcards.texts}
+    return {layer: hook_of(wildcards.model) for layer in sorted(layers)}
+
+
+def hook_of(model):
+    return MODELS[model].get("hook", "resid_post")
 
 
 def training_recipe(wildcards):
-    recipe = sae_source(wildcards.model)["train"]
-    return {key: value for key, value in recipe.items() if key not in ("texts", "tokens")}
+    recipe = sae_source(wildcards.model, wildcards.width)["train"]
+    kept = {key: value for key, value in recipe.items() if key not in ("texts", "tokens")}
+    return {"seed": SEED, **kept, "hook": hook_of(wildcards.model)}
 
 
 def latents(wildcards):
@@ -104,12 +129,13 @@ def latents(wildcards):
 
 def training_residuals(wildcards):
     number = grid.pass_of(MODELS, wildcards.model, wildcards.layer, wildcards.width)
-    return grid.RESIDUALS.format(model=wildcards.model, number=number)
+    texts = cached_texts(sae_source(wildcards.model, wildcards.width)["train"])
+    return grid.RESIDUALS.format(model=wildcards.model, number=number, texts=texts)
 
 
 def sae_files(wildcards):
     """What SAELens saved: the folder trained here, or the user's own files; none for a published SAE."""
-    source = sae_source(wildcards.model)
+    source = sae_source(wildcards.model, wildcards.width)
     if "release" in source:
         return []
     if "train" in source:
@@ -120,10 +146,24 @@ def sae_files(wildcards):
 
 def sae_release(wildcards):
     """Release and id of a published SAE, or None."""
-    source = sae_source(wildcards.model)
+    source = sae_source(wildcards.model, wildcards.width)
     if "release" not in source:
         return None
-    return [source["release"], releases.find(source, wildcards.layer, wildcards.width)[0]]
+    return [source["release"], releases.find(source, wildcards.layer, grid.split_width(wildcards.width)[0])[0]]
+
+
+def trained_on(wildcards):
+    """What the SAE's metadata must name as its model; None where the model is a folder, which has no name."""
+    named = architecture(MODELS[wildcards.model], STUDY).get("hub")
+    return sae_source(wildcards.model, wildcards.width).get("trained_on", named)
+
+
+def asked_device(wildcards):
+    return MODELS[wildcards.model]["device"]
+
+
+def asked_hook(wildcards):
+    return MODELS[wildcards.model].get("hook")
 
 
 def pass_cells(wildcards):
@@ -141,10 +181,6 @@ def pass_encoders(wildcards):
 
 def pass_layers(wildcards):
     return sorted(int(layer) for layer in MODELS[wildcards.model]["passes"][int(wildcards.number)])
-
-
-def pass_sae_layers(wildcards):
-    return sorted({layer for layer, _ in pass_cells(wildcards)})
 
 
 def shards_of_width(wildcards):
@@ -185,15 +221,22 @@ def every_cell(part):
 
 
 CELLS = {part: every_cell(part) for part in PARTS}
-QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"])]
+QUALITIES = [
+    grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])
+]
+
+
+def published_l0(model, layer, width, **_):
+    """[model, layer, width, L0] of a published SAE."""
+    return [model, int(layer), width, releases.find(sae_source(model, width), layer, grid.split_width(width)[0])[1]]
+
+
 PUBLISHED_L0 = [
-    [cell["model"], int(cell["layer"]), cell["width"], releases.find(source, cell["layer"], cell["width"])[1]]
-    for cell in SAE_CELLS
-    if "release" in (source := sae_source(cell["model"]))
+    published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])
 ]
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
 TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
-DRAWN = {model: "saes" in spec for model, spec in MODELS.items() if model not in CONTROLS}
+DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",
     *expand("results/figures/model={model}/layer_width", model=DRAWN),

@@ -8,9 +8,9 @@ rule residuals:
     output:
         directory(grid.RESIDUALS),
     log:
-        "logs/residuals/model={model}/pass={number}.log",
+        "logs/residuals/model={model}/pass={number}/texts={texts}.log",
     benchmark:
-        "results/benchmarks/residuals/model={model}/pass={number}.tsv"
+        "results/benchmarks/residuals/model={model}/pass={number}/texts={texts}.tsv"
     conda:
         "../../envs/activations.yaml"
     resources:
@@ -18,7 +18,7 @@ rule residuals:
         runtime=120,
     params:
         model=model_identity,
-        layers=pass_sae_layers,
+        hooks=hooks_to_cache,
         tokens=tokens_to_cache,
         version=VERSIONS["residuals"],
     message:
@@ -45,7 +45,7 @@ rule train_sae:
     params:
         recipe=training_recipe,
         width=latents,
-        seed=SEED,
+        device=asked_device,
         version=VERSIONS["train_sae"],
     message:
         "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: training"
@@ -70,6 +70,8 @@ rule prepare_sae:
     params:
         width=latents,
         release=sae_release,
+        hook=asked_hook,
+        model=trained_on,
         version=VERSIONS["prepare_sae"],
     message:
         "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: encoder"

@@ -13,7 +13,8 @@ from tessera.models import load_model
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)
     identity, size = snakemake.params.model, snakemake.params.shard_size
-    examples = pl.read_parquet(snakemake.input.examples).slice(int(snakemake.wildcards.shard) * size, size)
+    examples = pl.scan_parquet(snakemake.input.examples).slice(int(snakemake.wildcards.shard) * size, size)
+    examples = examples.select("example", "text").collect()
     if examples.is_empty():
         raise TesseraError(
             f"shard {snakemake.wildcards.shard} is empty: there are fewer examples than "
@@ -27,6 +28,7 @@ with job(snakemake):
         Path(snakemake.output.shard),
         max_tokens=identity["spec"]["max_tokens"],
         prepend_bos=identity["spec"]["prepend_bos"],
+        hook=identity["spec"].get("hook"),
         activation_dtype=identity["spec"]["activation_dtype"],
     )
     write_parquet(snakemake.output.summary, summary)

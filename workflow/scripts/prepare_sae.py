@@ -6,16 +6,25 @@ from pathlib import Path
 from tessera.job import job
 from tessera.sae import prepare
 
+
+def same_model(name: str, other: str) -> bool:
+    from tessera.fetch import same_model  # imports sae_lens
+
+    return same_model(name, other)
+
+
 with job(snakemake) as log:
-    cell = {"width": snakemake.params.width, "layer": int(snakemake.wildcards.layer)}
+    params = snakemake.params
+    cell = {"width": params.width, "layer": int(snakemake.wildcards.layer), "hook": params.hook}
+    identity = {"model": params.model, "same_model": same_model}
     out = Path(snakemake.output[0])
-    if snakemake.params.release:
+    if params.release:
         from tessera.fetch import fetch  # imports sae_lens
 
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            fetch(*snakemake.params.release, Path(folder))
-            config = prepare(Path(folder), out, **cell)
+            fetch(*params.release, Path(folder))
+            config = prepare(Path(folder), out, **cell, **identity)
     else:
         saved = Path(snakemake.input[0])
-        config = prepare(saved if saved.is_dir() else saved.parent, out, **cell)
+        config = prepare(saved if saved.is_dir() else saved.parent, out, **cell, **identity)
     log.info("%s", config)

@@ -16,7 +16,7 @@ with job(snakemake):
     cache_residuals(
         load_model(snakemake.wildcards.model, identity["spec"], identity["source"], seed=identity["seed"]),
         shuffled(examples, identity["seed"])["text"].to_list(),
-        snakemake.params.layers,
+        snakemake.params.hooks,
         Path(snakemake.output[0]),
         max_tokens=identity["spec"]["max_tokens"],
         prepend_bos=identity["spec"]["prepend_bos"],

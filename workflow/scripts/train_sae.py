@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from tessera.io import write_parquet
 from tessera.job import job
+from tessera.models import pick_device
 
 with job(snakemake):
     from tessera.train import train  # imports sae_lens
@@ -15,7 +16,7 @@ with job(snakemake):
         Path(snakemake.output.sae),
         layer=int(snakemake.wildcards.layer),
         width=snakemake.params.width,
-        seed=snakemake.params.seed,
+        device=pick_device(snakemake.wildcards.model, snakemake.params.device),
         **snakemake.params.recipe,
     )
     write_parquet(snakemake.output.quality, quality)

@@ -7,10 +7,10 @@ Array names carry their shape: N tokens, E examples, D residual width, W latents
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {
     "examples": 1,
-    "residuals": 1,
-    "train_sae": 1,
-    "prepare_sae": 1,
-    "activations": 1,
+    "residuals": 2,
+    "train_sae": 2,
+    "prepare_sae": 2,
+    "activations": 2,
     "features": 1,
     "probes": 1,
     "tables": 1,

@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tessera import releases
 from tessera.errors import TesseraError, shorten
-from tessera.grid import parse_threshold, parse_width
+from tessera.grid import parse_threshold, parse_width, split_width
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
@@ -30,6 +30,8 @@ def load(config: dict) -> dict:
     for name, recipe in study["saes"].items():
         if "release" in recipe and ("{l0}" in recipe["id"]) != ("l0" in recipe):
             raise TesseraError(f"config key saes.{name}.l0: give it exactly where the id has {{l0}} in it")
+        if "train" in recipe and "trained_on" in recipe:
+            raise TesseraError(f"config key saes.{name}.trained_on: SAEs trained here are trained on the model itself")
         for texts in recipe.get("train", {}).get("texts", []):
             _known(f"saes.{name}.train.texts", texts, study["datasets"])
     for name, model in study["models"].items():
@@ -61,9 +63,14 @@ def architecture(model: dict, study: dict) -> dict:
     return study["models"][model["control_of"]] if "control_of" in model else model
 
 
+def sae_entry(model: dict, width: str) -> str:
+    """Name of the entry of saes that a width of a model comes from."""
+    return split_width(width)[1] or model["saes"]
+
+
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
     """The user's SAE folder of a layer and width: `{layer}` and `{width}` in the recipe's path filled in."""
-    return resolve(recipe["path"].replace("{layer}", layer).replace("{width}", width))
+    return resolve(recipe["path"].replace("{layer}", layer).replace("{width}", split_width(width)[0]))
 
 
 def count_layers(model_config: dict) -> int | None:
@@ -117,7 +124,7 @@ def _inherit(study: dict) -> None:
     models = study.get("models")
     for model in models.values() if isinstance(models, dict) else ():
         source = models.get(str(model.get("control_of"))) if isinstance(model, dict) else None
-        for key in ("max_tokens", "prepend_bos", "device", "dtype", "activation_dtype"):
+        for key in ("max_tokens", "prepend_bos", "hook", "device", "dtype", "activation_dtype"):
             if isinstance(source, dict) and key in source:
                 model.setdefault(key, source[key])
 
@@ -198,12 +205,12 @@ def _check_model(name: str, model: dict, study: dict) -> None:
             here = f"{key}.passes[{index}].{layer}"
             if layers is not None and int(layer) >= layers:
                 raise TesseraError(f"config key {here}: the model has {layers} layers; allowed: 0 to {layers - 1}")
-            if widths and "saes" not in model:
-                raise TesseraError(f"config key {key}.saes: missing, and {here} asks for widths {', '.join(widths)}")
-            if widths:
-                _known(f"{key}.saes", model["saes"], study["saes"])
             for width in widths:
-                _check_width(here, layer, width, study["saes"][model["saes"]])
+                if "saes" not in model and not split_width(width)[1]:
+                    raise TesseraError(f"config key {key}.saes: missing, and {here} asks for width {width}")
+                name = sae_entry(model, width)
+                _known(f"{key}.saes" if name == model.get("saes") else here, name, study["saes"])
+                _check_width(here, layer, width, study["saes"][name])
                 if (layer, width) in seen:
                     raise TesseraError(f"config key {here}: layer {layer} width {width} is in an earlier pass already")
                 seen.add((layer, width))
@@ -229,7 +236,7 @@ def _check_width(key: str, layer: str, width: str, recipe: dict) -> None:
         raise TesseraError(f"config key {key}: {error}") from error
     if "release" in recipe:
         try:
-            releases.find(recipe, layer, width)
+            releases.find(recipe, layer, split_width(width)[0])
         except TesseraError as error:
             raise TesseraError(f"config key {key}: {error}") from None
     if "path" in recipe:

@@ -52,7 +52,7 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
     cells = scores.filter(model=model, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
     best = cells.unique(["features", "layer", "width", "data"], keep="first", maintain_order=True)
     names = sorted(best["data"].unique())
-    widths = sorted(best["width"].drop_nulls().unique(), key=parse_width)
+    widths = sorted(best["width"].drop_nulls().unique(), key=lambda width: (parse_width(width), width))
     layers = sorted(best["layer"].unique())
     place = {layer: index for index, layer in enumerate(layers)}
     with plt.rc_context(STYLE):
@@ -63,7 +63,15 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
         lines = [("hidden states", best.filter(features="hidden"), "0.55", "--", "x")]
         for index, width in enumerate(widths):
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-            lines.append((f"SAE, {width} latents", best.filter(features="sae", width=width), colour, "-", marker))
+            lines.append(
+                (
+                    f"SAE, {width.replace('_', ' ')} latents",
+                    best.filter(features="sae", width=width),
+                    colour,
+                    "-",
+                    marker,
+                )
+            )
         for axis, name in zip(axes.flat, names, strict=False):
             for index, (label, points, colour, line, marker) in enumerate(lines):
                 points = points.filter(data=name).sort("layer")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 # Stage paths in the hive style: a whole stage reads back as one table.
 EXAMPLES = "results/examples/data={data}/examples.parquet"
-RESIDUALS = "results/residuals/model={model}/pass={number}"
+RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"
 TRAINED = "results/saes/model={model}/layer={layer}/width={width}/saelens"
 QUALITY = "results/saes/model={model}/layer={layer}/width={width}/quality.parquet"
 ENCODER = "results/saes/model={model}/layer={layer}/width={width}/encoder.safetensors"
@@ -21,6 +21,12 @@ HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooli
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
 
 
+def split_width(width: str) -> tuple[str, str | None]:
+    """A width label as width and entry of saes: `16k_topk` → ("16k", "topk"), `16k` → ("16k", None), the model's."""
+    latents, _, source = width.partition("_")
+    return latents, source or None
+
+
 def parse_width(width: str) -> int:
     """Number of latents that a width label names.
 
@@ -30,6 +36,7 @@ def parse_width(width: str) -> int:
     Raises:
         ValueError: no such multiple exists.
     """
+    width = split_width(width)[0]
     number, unit = (int(width[:-1]), width[-1]) if width[-1] in "km" else (int(width), "")
     if not unit:
         return number

@@ -1,9 +1,7 @@
-"""Any transformers text model: load it, tokenise for it, and read the residual stream after its blocks."""
+"""Any transformers text model: load it, find its blocks, and tokenise for it."""
 
 import hashlib
 import logging
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from tessera.errors import TesseraError
 
 logger = logging.getLogger("tessera")
 
-BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}  # padded tokens per forward pass
+TOKENISED_AT_ONCE = 1000  # texts: the tokenizer's own records of a text are large
 
 
 @dataclass
@@ -50,16 +48,6 @@ class Tokens:
         return np.array([mask.sum() for mask in self.content], dtype=np.int64)
 
 
-@dataclass
-class Batch:
-    """One forward pass: B examples padded on the right to T tokens."""
-
-    examples: np.ndarray  # [B], positions in the list of Tokens
-    ids_BT: np.ndarray
-    content_BT: np.ndarray
-    residuals: dict[int, torch.Tensor]  # layer → [B, T, d], on the model's device
-
-
 def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
     """Load the model `name` in inference mode; a control draws the weights of its architecture anew from `seed`.
 
@@ -70,7 +58,7 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
         TesseraError: the files are not there, are not what the config says, or hold no stack of blocks.
     """
     place, options = _place(name, source)
-    device = _device(name, spec["device"])
+    device = pick_device(name, spec["device"])
     dtype = _dtype(spec["dtype"], device)
     try:
         config = AutoConfig.from_pretrained(place, **options)
@@ -111,7 +99,8 @@ def _place(name: str, source: dict) -> tuple[str | Path, dict]:
     return folder, {"local_files_only": True}
 
 
-def _device(name: str, device: str) -> str:
+def pick_device(name: str, device: str) -> str:
+    """`cpu` or `cuda`, for the device that the model's config asks for."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -175,8 +164,13 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int, *, prepend_bos
     bos = _missing_bos(model.tokenizer) if prepend_bos else []
     room = max_tokens - len(bos)
     options = {"add_special_tokens": True, "padding": False, "verbose": False}
-    encoded = model.tokenizer(texts, truncation=True, max_length=room, **options)["input_ids"]
-    ids = [np.array(bos + row, dtype=np.int64) for row in encoded]
+    ids = [
+        np.array(bos + row, dtype=np.int32)
+        for start in range(0, len(texts), TOKENISED_AT_ONCE)
+        for row in model.tokenizer(
+            texts[start : start + TOKENISED_AT_ONCE], truncation=True, max_length=room, **options
+        )["input_ids"]
+    ]
     special = special_ids(model.tokenizer)
     content = [~np.isin(row, special) for row in ids]
     empty = [index for index, mask in enumerate(content) if not mask.any()]
@@ -198,91 +192,3 @@ def _missing_bos(tokenizer) -> list[int]:
     if tokenizer.bos_token_id is None:
         raise TesseraError("prepend_bos: the tokenizer has no BOS token")
     return [] if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else [tokenizer.bos_token_id]
-
-
-def plan_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Groups of examples, longest first, whose padded size (members × longest) stays within `budget` tokens."""
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, budget // int(lengths[order[start]]))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
-
-
-class _Stop(Exception):
-    """Ends a forward pass after the deepest block that was asked for."""
-
-
-@torch.inference_mode()
-def residuals(model: TextModel, tokens: Tokens, layers: list[int], budget: int | None = None) -> Iterator[Batch]:
-    """One forward pass per batch: the residual stream AFTER each block in `layers` (`resid_post`).
-
-    The pass stops after the deepest of them. Hooks, not `hidden_states`: the last of those lies behind the final norm.
-    `budget` is the padded tokens per pass; where the device runs out of memory, it is halved and the batch tried again.
-    """
-    if max(layers) >= len(model.blocks):
-        last = len(model.blocks) - 1
-        raise TesseraError(f"a pass asks for layer {max(layers)}; the model has {last + 1} layers, 0 to {last}")
-    budget = budget or BATCH_TOKENS[model.device.type]
-    lengths = np.array([len(row) for row in tokens.ids])
-    pending = plan_batches(lengths, budget)[::-1]
-    done, total, started, reported = 0, int(lengths.sum()), time.monotonic(), time.monotonic()
-    while pending:
-        examples = pending.pop()
-        try:
-            batch = _forward(model, tokens, examples, layers)
-        except torch.OutOfMemoryError:
-            rest = np.concatenate([examples, *pending[::-1]])
-            budget = max(int(lengths[examples].max()), budget // 2)
-            if len(examples) == 1:
-                raise TesseraError(
-                    f"out of memory with one text of {lengths[examples[0]]} tokens: lower max_tokens"
-                ) from None
-            logger.warning("out of memory: batch_tokens halved to %d", budget)
-            torch.cuda.empty_cache()
-            pending = [rest[part] for part in plan_batches(lengths[rest], budget)][::-1]
-            continue
-        yield batch
-        done += int(lengths[examples].sum())
-        now = time.monotonic()
-        if now - reported > 10 or not pending:
-            rate = done / (now - started)
-            logger.info("%d of %d tokens, %.0f tokens/s, %.0f s left", done, total, rate, (total - done) / rate)
-            reported = now
-
-
-def _forward(model: TextModel, tokens: Tokens, examples: np.ndarray, layers: list[int]) -> Batch:
-    longest = max(len(tokens.ids[example]) for example in examples)
-    pad = model.tokenizer.pad_token_id or 0
-    ids_BT = np.full((len(examples), longest), pad, dtype=np.int64)
-    mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
-    content_BT = np.zeros((len(examples), longest), dtype=bool)
-    for row, example in enumerate(examples):
-        length = len(tokens.ids[example])
-        ids_BT[row, :length] = tokens.ids[example]
-        mask_BT[row, :length] = 1
-        content_BT[row, :length] = tokens.content[example]
-    found: dict[int, torch.Tensor] = {}
-
-    def keep(layer: int):
-        def hook(_module, _inputs, output):
-            found[layer] = output[0] if isinstance(output, tuple) else output
-            if layer == max(layers):
-                raise _Stop
-
-        return hook
-
-    handles = [model.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
-    try:
-        model.module(
-            input_ids=torch.from_numpy(ids_BT).to(model.device),
-            attention_mask=torch.from_numpy(mask_BT).to(model.device),
-        )
-    except _Stop:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Batch(examples, ids_BT, content_BT, found)

@@ -47,7 +47,7 @@ def pool(
     Args:
         example_N: example number of each token.
         offsets_N: N + 1 offsets of the tokens into `latents` and `values`.
-        latents, values: latent ids and positive activations, token by token.
+        latents, values: latent ids and activations other than zero, token by token (negative only of abs-top-k SAEs).
         pooling: sum, mean (over all content tokens), max, last (content token), count (of positive tokens), or topN
             (at how many tokens the latent is among the N largest; among equals the smaller latent id first).
 
@@ -63,13 +63,20 @@ def pool(
         is_last_N[bounds_E[1:] - 1] = True
         keep = np.repeat(is_last_N, counts_N)
     elif pooling.startswith("top"):
-        keep = _ranks(counts_N, values) < int(pooling.removeprefix("top"))
+        keep = (_ranks(counts_N, values) < int(pooling.removeprefix("top"))) & (values > 0)
+    elif pooling == "count":
+        keep = values > 0
     if pooling == "count" or pooling.startswith("top"):
         values = np.ones_like(values)
     offsets_E = offsets_N[bounds_E]
     if keep is not None:
         latents, values, offsets_E = latents[keep], values[keep], np.append(0, np.cumsum(keep))[offsets_E]
     pooled_EW = _merge(offsets_E, latents, values, np.maximum if pooling == "max" else np.add)
+    if pooling == "max" and (pooled_EW.data < 0).any():  # the tokens at which the latent is silent count as 0
+        tokens_at = _merge(offsets_E, latents, np.ones_like(values), np.add).data
+        silent = tokens_at < np.repeat(np.diff(bounds_E), np.diff(pooled_EW.indptr))
+        pooled_EW.data[silent & (pooled_EW.data < 0)] = 0
+        pooled_EW.eliminate_zeros()
     if pooling == "mean":
         tokens_E = np.diff(bounds_E)
         pooled_EW.data /= np.repeat(tokens_E, np.diff(pooled_EW.indptr))

@@ -1,7 +1,6 @@
 """Published SAEs: SAELens' directory of releases, read as a file so that a dry run can check ids offline."""
 
 import difflib
-import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,35 +23,55 @@ def directory() -> dict[str, dict]:
 def find(recipe: dict, layer: str, width: str) -> tuple[str, float | None]:
     """The id in the recipe's release of one layer and width, and its published L0 (None where there is none).
 
-    `{layer}`, `{layer+1}`, `{width}` and `{l0}` in the recipe's id are filled in; `l0` picks among several: a number
-    is that very L0, `nearest:70` the one closest to 70.
+    `{layer}`, `{width}` and `{l0}` in the recipe's id are filled in; `l0` says how `{l0}` is: `canonical` as in the
+    release of the same name with -canonical, `nearest:70` so that the published L0 is the closest to 70, anything else
+    as it stands.
 
     Raises:
         TesseraError: names the release or id, and the nearest there are.
     """
-    releases = directory()
-    if recipe["release"] not in releases:
-        close = difflib.get_close_matches(recipe["release"], releases, n=5, cutoff=0.3)
-        raise TesseraError(f"there is no release {recipe['release']!r}; the nearest: {', '.join(close) or 'none'}")
-    published = {str(entry["id"]): entry.get("l0") for entry in releases[recipe["release"]]["saes"]}
-    wanted = recipe["id"].replace("{layer+1}", str(int(layer) + 1)).replace("{layer}", layer).replace("{width}", width)
+    published = _published(recipe["release"])
+    wanted = recipe["id"].replace("{layer}", layer).replace("{width}", width)
     if "{l0}" in wanted:
-        wanted = _pick_l0(wanted, str(recipe["l0"]), published)
+        wanted = _pick_l0(wanted, recipe, published)
     if wanted not in published:
         close = difflib.get_close_matches(wanted, published, n=5, cutoff=0.3)
         raise TesseraError(
             f"release {recipe['release']!r} has no SAE {wanted!r}; the nearest: {', '.join(close) or 'none'}"
         )
-    return wanted, published[wanted] or None
+    return wanted, published[wanted].get("l0") or None
 
 
-def _pick_l0(wanted: str, l0: str, published: dict[str, float | None]) -> str:
-    """`wanted` with {l0} filled in; unchanged but for the number where nothing fits, so that the caller can say so."""
+def _published(release: str) -> dict[str, dict]:
+    """The SAEs of a release by id."""
+    releases = directory()
+    if release not in releases:
+        close = difflib.get_close_matches(release, releases, n=5, cutoff=0.3)
+        raise TesseraError(f"there is no release {release!r}; the nearest: {', '.join(close) or 'none'}")
+    return {str(entry["id"]): entry for entry in releases[release]["saes"]}
+
+
+def _pick_l0(wanted: str, recipe: dict, published: dict[str, dict]) -> str:
+    """`wanted` with {l0} filled in."""
+    before, after = wanted.split("{l0}", 1)
+    fitting = [
+        sae for sae in published if sae.startswith(before) and sae.endswith(after) and len(sae) > len(before + after)
+    ]
+    l0 = str(recipe["l0"])
+    if l0 == "canonical":
+        companion = f"{recipe['release']}-canonical"
+        paths = {entry["path"] for entry in _published(companion).values()} if companion in directory() else set()
+        picked = [sae for sae in fitting if published[sae].get("path", sae) in paths]
+        if len(picked) == 1:
+            return picked[0]
+        raise TesseraError(
+            f"release {recipe['release']!r} has no canonical SAE {wanted!r}; say l0: nearest:<number> or one of "
+            f"{', '.join(sae[len(before) : len(sae) - len(after)] for sae in fitting) or 'none'}"
+        )
     if not l0.startswith("nearest:"):
         return wanted.replace("{l0}", l0)
     target = float(l0.removeprefix("nearest:"))
-    pattern = re.compile(re.escape(wanted).replace(re.escape("{l0}"), r"(\d+(?:\.\d+)?)"))
-    fitting = {sae: float(match[1]) for sae in published if (match := pattern.fullmatch(sae))}
-    if not fitting:
-        return wanted.replace("{l0}", l0.removeprefix("nearest:"))
-    return min(fitting, key=lambda sae: (abs(fitting[sae] - target), fitting[sae]))
+    known = {sae: published[sae]["l0"] for sae in fitting if published[sae].get("l0")}
+    if not known:
+        return wanted.replace("{l0}", l0.removeprefix("nearest:"))  # not there: the caller names the nearest ids
+    return min(known, key=lambda sae: (abs(known[sae] - target), known[sae]))

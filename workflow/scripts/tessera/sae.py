@@ -16,12 +16,12 @@ from tessera.io import atomic
 
 logger = logging.getLogger("tessera")
 
-CHUNK_BYTES = 64 * 2**20  # the one dense buffer, tokens × width
+CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}  # of the one dense buffer, tokens × width
 
 
 @dataclass
 class SparseActivations:
-    """Positive activations of N tokens, token by token, latents ascending within a token."""
+    """Activations other than zero of N tokens, token by token, latents ascending within a token."""
 
     counts_N: np.ndarray  # active latents per token, i64
     latents: np.ndarray  # u32
@@ -29,60 +29,90 @@ class SparseActivations:
 
 
 class Encoder:
-    """The encoder of a prepared SAE on one device: pre-activations = (norm(x) − b_dec) W_enc + b_enc."""
+    """The encoder of a prepared SAE on one device: pre-activations = (norm(x) − b_dec) W_enc + b_enc.
 
-    def __init__(self, tensors: dict[str, torch.Tensor], config: dict, device: torch.device):
+    `matmul` is the precision of the product (float32 or bfloat16); everything added to it or compared with it, and
+    what comes out, is float32.
+    """
+
+    def __init__(
+        self,
+        tensors: dict[str, torch.Tensor],
+        config: dict,
+        device: torch.device,
+        matmul: torch.dtype = torch.float32,
+    ):
         self.config = config
-        self.W_enc = tensors["W_enc"].to(device)
+        self.d_in, self.width = tensors["W_enc"].shape
+        self.matmul = matmul
+        self.W_enc = tensors["W_enc"].to(device, matmul)
         self.b_enc = tensors["b_enc"].to(device)
         self.b_dec = tensors["b_dec"].to(device) if config["apply_b_dec_to_input"] else None
         self.norm = NORMS[config["normalize_activations"]]
         self.centre = config["centre"]
-        rows = max(1, CHUNK_BYTES // (4 * self.width))
+        self._allocate(device)
+
+    def _allocate(self, device: torch.device) -> None:
+        rows = max(1, CHUNK_BYTES[device.type] // (4 * self.width))
         self._pre = torch.empty(rows, self.width, device=device)
         self._active = torch.empty(rows, self.width, dtype=torch.bool, device=device)
-
-    @property
-    def width(self) -> int:
-        return self.W_enc.shape[1]
+        narrow = self.matmul != torch.float32 and device.type == "cpu"
+        self._product = torch.empty(rows, self.width, dtype=self.matmul) if narrow else None
 
     def activate(self, x_ND: torch.Tensor, pre_NW: torch.Tensor, active_NW: torch.Tensor) -> None:
-        """Turn pre-activations into activations in place and mark the positive ones in `active_NW`."""
+        """Turn pre-activations into activations in place and mark those other than zero in `active_NW`."""
         raise NotImplementedError
 
     @torch.inference_mode()
-    def encode(self, residual_ND: torch.Tensor) -> SparseActivations:
-        """Encode N tokens in chunks that reuse one buffer; nothing dense outlives a chunk."""
-        parts = [self._encode_chunk(chunk) for chunk in residual_ND.float().split(len(self._pre))]
-        counts, latents, values = zip(*parts, strict=True)
-        return SparseActivations(np.concatenate(counts), np.concatenate(latents), np.concatenate(values))
+    def encode(self, state_ND: torch.Tensor, lengths_E: np.ndarray | None = None) -> SparseActivations:
+        """Encode N tokens in chunks that reuse one buffer; nothing dense outlives a chunk.
 
-    def _encode_chunk(self, x_ND: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        `lengths_E`, the tokens of each example, matters only to an SAE that looks at a token's neighbours.
+        """
+        return _joined([self._encode_chunk(chunk) for chunk in state_ND.float().split(len(self._pre))])
+
+    def _encode_chunk(self, x_ND: torch.Tensor) -> SparseActivations:
         pre_NW, active_NW = self._pre[: len(x_ND)], self._active[: len(x_ND)]
         if self.centre:
             x_ND = x_ND - x_ND.mean(dim=-1, keepdim=True)
         x_ND = self.norm(x_ND)
         if self.b_dec is not None:
             x_ND = x_ND - self.b_dec
-        torch.mm(x_ND, self.W_enc, out=pre_NW).add_(self.b_enc)
+        self._multiply(x_ND, self.W_enc, pre_NW).add_(self.b_enc)
         self.activate(x_ND, pre_NW, active_NW)
-        counts = active_NW.sum(dim=1).cpu().numpy()
-        if pre_NW.is_cuda:
-            flat = torch.nonzero(active_NW.view(-1)).view(-1)
-            values = pre_NW.view(-1)[flat].cpu().numpy()
-            latents = (flat % self.width).to(torch.int32).cpu().numpy().view(np.uint32)
-        else:
-            flat = np.flatnonzero(active_NW.numpy())  # 4 × torch.nonzero on a CPU
-            values = pre_NW.numpy().reshape(-1)[flat]
-            latents = (flat % self.width).astype(np.uint32)
-        return counts, latents, values
+        return sparsify(pre_NW, active_NW)
+
+    def _multiply(self, x_ND: torch.Tensor, W_DW: torch.Tensor, out_NW: torch.Tensor) -> torch.Tensor:
+        if self.matmul == torch.float32:
+            return torch.mm(x_ND, W_DW, out=out_NW)
+        if out_NW.is_cuda:  # the sums stay float32
+            return torch.mm(x_ND.to(self.matmul), W_DW, out_dtype=torch.float32, out=out_NW)
+        return out_NW.copy_(torch.mm(x_ND.to(self.matmul), W_DW, out=self._product[: len(x_ND)]))
+
+
+def sparsify(dense_NW: torch.Tensor, active_NW: torch.Tensor) -> SparseActivations:
+    """The entries of `dense_NW` that `active_NW` marks (both contiguous)."""
+    width = dense_NW.shape[1]
+    if dense_NW.is_cuda:
+        found = torch.nonzero(active_NW.view(-1)).view(-1)
+        flat, values = found.cpu().numpy(), dense_NW.view(-1)[found].float().cpu().numpy()
+    else:
+        flat = np.flatnonzero(active_NW.numpy())  # 4 × torch.nonzero on a CPU
+        values = dense_NW.numpy().reshape(-1)[flat]
+    bounds = np.searchsorted(flat, np.arange(len(dense_NW) + 1) * width)
+    return SparseActivations(np.diff(bounds), (flat % width).astype(np.uint32), values)
+
+
+def _joined(parts: list[SparseActivations]) -> SparseActivations:
+    fields = ("counts_N", "latents", "values")
+    return SparseActivations(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
 
 
 class JumpReLU(Encoder):
     """pre · 1[pre > threshold] · 1[pre > 0]: also BatchTopK and Matryoshka, which SAELens saves as JumpReLU."""
 
-    def __init__(self, tensors, config, device):
-        super().__init__(tensors, config, device)
+    def __init__(self, tensors, config, device, matmul=torch.float32):
+        super().__init__(tensors, config, device, matmul)
         self.threshold = tensors["threshold"].to(device).clamp(min=0)
 
     def activate(self, x_ND, pre_NW, active_NW):
@@ -99,8 +129,8 @@ class Standard(Encoder):
 class TopK(Encoder):
     """The k largest pre-activations of a token, where positive; by decoder norm where the SAE was trained so."""
 
-    def __init__(self, tensors, config, device):
-        super().__init__(tensors, config, device)
+    def __init__(self, tensors, config, device, matmul=torch.float32):
+        super().__init__(tensors, config, device, matmul)
         self.decoder_norm = tensors["decoder_norm"].to(device) if "decoder_norm" in tensors else None
 
     def activate(self, x_ND, pre_NW, active_NW):
@@ -113,16 +143,37 @@ class TopK(Encoder):
 class Gated(Encoder):
     """ReLU(x (W_enc · exp r_mag) + b_mag) where the gate x W_enc + b_gate is positive; `b_enc` holds b_gate."""
 
-    def __init__(self, tensors, config, device):
-        super().__init__(tensors, config, device)
-        self.W_magnitude = self.W_enc * tensors["r_mag"].to(device).exp()
+    def __init__(self, tensors, config, device, matmul=torch.float32):
+        super().__init__(tensors, config, device, matmul)
+        self.W_magnitude = (tensors["W_enc"] * tensors["r_mag"].exp()).to(device, matmul)
         self.b_magnitude = tensors["b_mag"].to(device)
         self._open = torch.empty_like(self._active)
 
     def activate(self, x_ND, pre_NW, active_NW):
         open_NW = torch.gt(pre_NW, 0, out=self._open[: len(pre_NW)])
-        torch.mm(x_ND, self.W_magnitude, out=pre_NW).add_(self.b_magnitude)
+        self._multiply(x_ND, self.W_magnitude, pre_NW).add_(self.b_magnitude)
         torch.gt(pre_NW, 0, out=active_NW).logical_and_(open_NW)
+
+
+class SAELens(Encoder):
+    """Any other architecture, by SAELens' own `encode`: slower, and its import costs 4-6 s and 490 MiB."""
+
+    def __init__(self, tensors, config, device, matmul=torch.float32):
+        from tessera.fetch import revive  # imports sae_lens
+
+        self.config, self.matmul = config, matmul
+        self.sae = revive(config["saelens"], tensors).to(device)
+        self.d_in, self.width = self.sae.cfg.d_in, self.sae.cfg.d_sae
+        self.rows = max(1, CHUNK_BYTES[device.type] // (4 * self.width))
+
+    @torch.inference_mode()
+    def encode(self, state_ND, lengths_E=None):
+        if self.config["architecture"] == "temporal":  # reads an example as a sequence
+            parts = [self.sae.encode(x_TD[None])[0] for x_TD in state_ND.float().split(lengths_E.tolist())]
+        else:
+            parts = (self.sae.encode(x_ND) for x_ND in state_ND.float().split(self.rows))
+        dense = (part.to_dense() if part.is_sparse else part for part in parts)
+        return _joined([sparsify(part_NW.contiguous(), part_NW != 0) for part_NW in dense])
 
 
 def _layer_norm(x_ND: torch.Tensor) -> torch.Tensor:
@@ -131,12 +182,14 @@ def _layer_norm(x_ND: torch.Tensor) -> torch.Tensor:
     return x_ND / (x_ND.std(dim=-1, keepdim=True) + 1e-5)
 
 
-# What an SAE does to its input at run time; whatever else a config names must be folded into the weights first.
+# What an SAE does to its input at run time.
 NORMS = {
     "none": lambda x_ND: x_ND,
     "layer_norm": _layer_norm,
     "constant_norm_rescale": lambda x_ND: x_ND * (x_ND.shape[-1] ** 0.5 / x_ND.norm(dim=-1, keepdim=True)),
 }
+# What must be folded into the weights before they are saved: encode() knows nothing of it.
+FOLDED_NORMS = ("expected_average_only_in", "covariance_whitening")
 ENCODERS: dict[str, type[Encoder]] = {"jumprelu": JumpReLU, "standard": Standard, "topk": TopK, "gated": Gated}
 OWN_TENSORS = {
     "jumprelu": ["b_enc", "threshold"],
@@ -144,54 +197,89 @@ OWN_TENSORS = {
     "topk": ["b_enc"],
     "gated": ["b_gate", "b_mag", "r_mag"],
 }
-HOOKS = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+# TransformerLens' names of the places that SAEs read, and ours; transformers' own name goes first where it is given.
+HOOKS = {
+    "hook_resid_pre": "resid_pre",
+    "hook_resid_post": "resid_post",
+    "hook_attn_out": "attn_out",
+    "attn.hook_z": "z",
+    "hook_mlp_out": "mlp_out",
+    "mlp.hook_in": "mlp_in",
+    "ln2.hook_normalized": "mlp_in_normalized",
+    "output": "resid_post",
+    "self_attn.o_proj.input": "z",
+    "post_feedforward_layernorm.output": "mlp_out",
+    "pre_feedforward_layernorm.output": "mlp_in",
+}
+WRITTEN = ("resid_pre", "resid_post", "attn_out", "mlp_out")  # what centred writing weights centre
+HOOK_NAME = re.compile(r"(?:blocks|model\.layers)\.(\d+)\.(.+)")
 
 
-def prepare(folder: Path, out: Path, *, width: int, layer: int) -> dict:
-    """Write the encoder of an SAE saved by SAELens in `folder` to `out`; its config.
+def prepare(
+    folder: Path,
+    out: Path,
+    *,
+    width: int,
+    layer: int,
+    hook: str | None = None,
+    model: str | None = None,
+    same_model=None,
+) -> dict:
+    """Write the encoder of an SAE saved by SAELens in `folder` to `out`; what it says of itself.
+
+    `hook`, where given, is what the config says that the SAE reads; `model` is the hub id of its model, and
+    `same_model(a, b)` tells whether two names mean one model where their last parts differ.
 
     Raises:
-        TesseraError: the folder holds no such SAE, or one of another hook point, or one that needs more than the
-            residual stream after block `layer`.
+        TesseraError: the folder holds no SAE that SAELens saved, or one of another model, layer, hook or width.
     """
     try:
         config = json.loads((folder / "cfg.json").read_text())
         architecture, latents, d_in = config["architecture"], config["d_sae"], config["d_in"]
     except (OSError, ValueError, KeyError) as error:
         raise TesseraError(f"{folder} is no SAE saved by SAELens: cfg.json: {error}") from error
+    metadata = config.get("metadata") or {}
+    about = config | {key: value for key, value in metadata.items() if value is not None}
     normalisation = config.get("normalize_activations", "none")
-    if architecture not in ENCODERS:
-        allowed = ", ".join(ENCODERS)
-        raise TesseraError(f"{folder}: SAE architecture {architecture!r} is not supported; allowed: {allowed}")
-    if normalisation not in NORMS:
+    if normalisation in FOLDED_NORMS:
         raise TesseraError(
             f"{folder}: the SAE expects activations normalised by {normalisation!r}; fold that into its weights with "
             f"SAELens and save it again"
         )
-    if config.get("reshape_activations", "none") != "none":
-        raise TesseraError(f"{folder}: the SAE reads attention heads; supported are SAEs of the residual stream")
     if latents != width:
         raise TesseraError(f"{folder}: the SAE has {latents} latents, the config asks for {width}")
-    _check_hook(folder, config.get("metadata", {}).get("hook_name") or config.get("hook_name"), layer)
+    _check_model(folder, about.get("model_name"), model, same_model)
+    hook = _hook(folder, about, layer, hook)
+    centred = _centred(folder, about.get("model_from_pretrained_kwargs") or {})
+    prepared = {"architecture": architecture, "hook": hook, "centre": centred and hook in WRITTEN}
     tensors = _read(folder / "sae_weights.safetensors")
-    used = ["W_enc", "b_dec", *OWN_TENSORS[architecture]]
+    if architecture in ENCODERS and normalisation in NORMS:
+        kept = _own_tensors(folder, config, tensors, width, d_in)
+        prepared |= {
+            "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),
+            "normalize_activations": normalisation,
+            "k": config.get("k"),
+        }
+    elif prepared["centre"]:
+        raise TesseraError(f"{folder}: a {architecture} SAE of a model with centred weights is not supported")
+    else:
+        logger.info("%s: architecture %s is encoded by SAELens", folder, architecture)
+        kept, prepared["saelens"] = tensors, config | {"reshape_activations": "none"}  # z comes flat
+    with atomic(out) as part:
+        save_file(kept, part, metadata={"tessera": json.dumps(prepared)})
+        part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
+    return prepared
+
+
+def _own_tensors(folder: Path, config: dict, tensors: dict, width: int, d_in: int) -> dict[str, torch.Tensor]:
+    used = ["W_enc", "b_dec", *OWN_TENSORS[config["architecture"]]]
     wrong = [name for name in used if name not in tensors or tensors[name].shape[-1] != (width, d_in)[name == "b_dec"]]
     if wrong:
         raise TesseraError(f"{folder}: tensor {wrong[0]} is missing or of another size than cfg.json says")
     kept = {"b_enc" if name == "b_gate" else name: tensors[name].float().contiguous() for name in used}
     if config.get("rescale_acts_by_decoder_norm"):
         kept["decoder_norm"] = tensors["W_dec"].float().norm(dim=-1)
-    prepared = {
-        "architecture": architecture,
-        "apply_b_dec_to_input": config.get("apply_b_dec_to_input", True),
-        "normalize_activations": normalisation,
-        "centre": _centred(folder, config.get("metadata", {}).get("model_from_pretrained_kwargs") or {}),
-        "k": config.get("k"),
-    }
-    with atomic(out) as part:
-        save_file(kept, part, metadata={"tessera": json.dumps(prepared)})
-        part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
-    return prepared
+    return kept
 
 
 def _centred(folder: Path, options: dict) -> bool:
@@ -203,22 +291,50 @@ def _centred(folder: Path, options: dict) -> bool:
     return centred
 
 
-def _check_hook(folder: Path, hook: str | None, layer: int) -> None:
-    """The residual stream after block L is `blocks.L.hook_resid_post`, which is `blocks.L+1.hook_resid_pre`."""
-    if hook is None:
-        logger.warning("%s names no hook point; taken for the residual stream after block %d", folder, layer)
+def _hook(folder: Path, about: dict, layer: int, asked: str | None) -> str:
+    """What the SAE reads, from its metadata; where they do not say, the config's word or the residual stream."""
+    names = [name for name in (about.get("hf_hook_name"), about.get("hook_name")) if name]
+    if not names:
+        logger.warning("%s names no hook point; taken for %s of block %d", folder, asked or "resid_post", layer)
+        return asked or "resid_post"
+    for name in names:
+        found = HOOK_NAME.fullmatch(name)
+        if found and found[2] in HOOKS:
+            hook = HOOKS[found[2]]
+            if int(found[1]) != layer:
+                raise TesseraError(f"{folder}: the SAE reads {name}, the config asks for layer {layer}")
+            if asked not in (None, hook):
+                raise TesseraError(f"{folder}: the SAE reads {name}, the config says hook: {asked}")
+            return hook
+    raise TesseraError(f"{folder}: the SAE reads {names[-1]}; supported are {', '.join(HOOKS)}")
+
+
+def _check_model(folder: Path, trained_on: str | None, model: str | None, same_model) -> None:
+    if not trained_on or not model:
         return
-    found = HOOKS.fullmatch(hook)
-    after = int(found[1]) - (found[2] == "pre") if found else None
-    if after != layer:
-        raise TesseraError(f"{folder}: the SAE reads {hook}, not the residual stream after block {layer}")
+    names = [name.rsplit("/", 1)[-1].lower() for name in (trained_on, model)]
+    if names[0] != names[1] and not (same_model and same_model(trained_on, model)):
+        raise TesseraError(
+            f"{folder}: the SAE was trained on {trained_on}, the config's model is {model}; where that is meant, say "
+            f"trained_on: {trained_on} in the entry of saes"
+        )
 
 
-def load_encoder(path: Path, device: torch.device) -> Encoder:
-    """The encoder that `prepare` wrote to `path`, on `device`."""
+def load_encoder(path: Path, device: torch.device, matmul: torch.dtype = torch.float32) -> Encoder:
+    """The encoder that `prepare` wrote to `path`, on `device`.
+
+    Raises:
+        TesseraError: it does not fit on the device.
+    """
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["tessera"])
-    return ENCODERS[config["architecture"]](_read(path), config, device)
+    kind = SAELens if "saelens" in config else ENCODERS[config["architecture"]]
+    try:
+        return kind(_read(path), config, device, matmul)
+    except torch.OutOfMemoryError:
+        raise TesseraError(
+            f"out of memory loading {path}: give this pass fewer widths, the rest a pass of their own"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -142,7 +142,11 @@ def sae_table(summaries: list[str], qualities: list[str], published_l0: list[lis
         scan(summaries)
         .filter(pl.col("width").is_not_null())
         .group_by(place)
-        .agg(l0_on_data=pl.col("nonzeros").sum() / pl.col("tokens").sum(), tokens=pl.col("tokens").sum())
+        .agg(
+            pl.col("hook").first(),
+            l0_on_data=pl.col("nonzeros").sum() / pl.col("tokens").sum(),
+            tokens=pl.col("tokens").sum(),
+        )
     )
     if qualities:
         measured = measured.join(scan(qualities), on=place, how="left")
