@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tessera.config import load
+from tessera.config import load, sae_entry, sae_folder
 from tessera.errors import TesseraError
 
 SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
@@ -105,6 +105,24 @@ BAD = {
     "width that is no number": ("models/m/passes", [{1: ["wide"]}], ["models.m.passes", "'wide'"]),
     "width twice": ("models/m/passes", [{1: [512]}, {1: ["512"]}], ["passes[1].1", "512", "earlier pass"]),
     "width twice in a pass": ("models/m/passes", [{1: [512, "512"]}], ["models.m.passes[0].1", "non-unique"]),
+    "width of an unknown entry": (
+        "models/m/passes",
+        [{1: ["64_topk"]}],
+        ["config key models.m.passes[0].1", "'topk'", "allowed: s"],
+    ),
+    "width of an entry that names nothing": ("models/m/passes", [{1: ["42k_s"]}], ["models.m.passes", "'42k'"]),
+    "width with an empty entry": ("models/m/passes", [{1: ["64_"]}], ["models.m.passes[0].1", "'64_'"]),
+    "a width without an entry, and no saes": (
+        "models/n",
+        {"hub": "a/b", "passes": [{"1": ["64_s", "64"]}]},
+        ["config key models.n.saes", "missing", "passes[0].1 asks for width 64"],
+    ),
+    "unknown hook": (
+        "models/m/hook",
+        "resid_mid",
+        ["config key models.m.hook", "'resid_mid'", "resid_pre, resid_post"],
+    ),
+    "trained on another model": ("saes/s/trained_on", "gpt2", ["config key saes.s.trained_on", "the model itself"]),
     "unknown saes": ("models/m/saes", "t", ["config key models.m.saes", "'t'", "allowed: s"]),
     "widths without saes": (
         "models/n",
@@ -209,10 +227,30 @@ def test_published_saes_are_checked(config, recipe, expected):
 
 
 def test_a_control_reads_as_its_model_does(config):
-    config["models"]["m"] |= {"max_tokens": 24, "prepend_bos": True}
+    config["models"]["m"] |= {"max_tokens": 24, "prepend_bos": True, "hook": "mlp_out"}
     config["models"]["drawn"] = {"control_of": "m", "passes": [{1: []}]}
-    drawn = load(config)["models"]["drawn"]
-    assert (drawn["max_tokens"], drawn["prepend_bos"]) == (24, True)
+    config["models"]["other"] = {"control_of": "m", "passes": [{1: []}], "hook": "attn_out"}
+    models = load(config)["models"]
+    drawn = models["drawn"]
+    assert (drawn["max_tokens"], drawn["prepend_bos"], drawn["hook"]) == (24, True, "mlp_out")
+    assert models["other"]["hook"] == "attn_out"
+
+
+def test_widths_from_entries_of_their_own(config, tmp_path):
+    """The entry behind a width is not in the folder's name, and a model needs no key saes where every width has one."""
+    (tmp_path / "1" / "64").mkdir(parents=True)
+    (tmp_path / "1" / "64" / "cfg.json").touch()
+    config["saes"]["mine"] = {"path": f"{tmp_path}/{{layer}}/{{width}}", "trained_on": "gpt2"}
+    config["models"]["m"]["passes"] = [{1: [512, "64_mine"]}, {1: ["512_mine_too", "64_s"]}]
+    config["saes"]["mine_too"] = config["saes"]["s"]
+    config["models"]["n"] = {"control_of": "m", "passes": [{1: ["64_mine"]}]}
+    models = load(config)["models"]
+    assert models["m"]["passes"] == [{"1": ["512", "64_mine"]}, {"1": ["512_mine_too", "64_s"]}]
+    assert [sae_entry(models["m"], width) for width in ("512", "512_mine_too", "64_s")] == ["s", "mine_too", "s"]
+    assert sae_folder(config["saes"]["mine"], "1", "64_mine") == tmp_path / "1" / "64"
+    assert "saes" not in models["n"]
+    config["models"]["m"]["passes"] = [{2: ["64_mine"]}]
+    check(config, ["config key models.m.passes[0].2", "no SAE of width 64_mine", "2/64", "cfg.json"])
 
 
 def test_more_tokens_than_the_model_reads(config, tmp_path):

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
@@ -17,7 +18,7 @@ from tessera.errors import TesseraError
 from tessera.extract import cache_residuals, extract
 from tessera.models import load_model, tokenise
 from tessera.pooling import pool_shards, read_features
-from tessera.sae import prepare
+from tessera.sae import SparseActivations, prepare
 
 LAYERS = [0, 2, 3]  # the last one without an SAE
 CELLS = [(0, "64"), (0, "96"), (2, "64"), (2, "96")]
@@ -246,7 +247,12 @@ def first_block_times(study, factor):
 
 def test_float16_overflow_names_the_key(study, tmp_path):
     with first_block_times(study, 1e6):
-        refused(study, tmp_path / "shard", r"layer 0 width 64: .*activation_dtype: float32", activation_dtype="float16")
+        refused(
+            study,
+            tmp_path / "shard",
+            r"layer 0 width 64: example 10\d has .*activation_dtype: float32",
+            activation_dtype="float16",
+        )
         study.run(tmp_path / "shard", activation_dtype="float32")
     table = pq.read_table(latents(tmp_path / "shard", CELLS[0]))
     values = np.concatenate(table["activation"].to_pylist())
@@ -318,6 +324,144 @@ def test_sae_that_never_fires(study, tmp_path):
         np.testing.assert_array_equal(pooled, np.zeros((len(tiny.TEXTS), 64)))
 
 
+def test_float16_overflow_names_the_example():
+    """The tokens of two examples, some of them silent; the second one's last token overflows."""
+    rows = {
+        "example": np.array([100, 100, 101, 101, 101], dtype=np.uint32),
+        "position": np.arange(5, dtype=np.uint32),
+        "token_id": np.arange(5, dtype=np.uint32),
+    }
+    counts_N, latents = np.array([1, 0, 0, 2, 0]), np.array([3, 0, 5], dtype=np.uint32)
+
+    def table(values, activation):
+        sparse = SparseActivations(counts_N, latents, np.array(values, dtype=np.float32))
+        return extract_module.token_table(rows, sparse, activation, (1, "64"))
+
+    for values, message in {
+        (1.0, 2.0, 7e4): "layer 1 width 64: example 101 has an activation of 70000, .* activation_dtype: float32",
+        (1.0, -7e4, 2.0): "example 101 has an activation of -70000, which float16 cannot hold",
+        (7e4, 8e4, 2.0): "example 100 has an activation of 70000",
+        (1.0, 2.0, float("nan")): "example 101 has an activation of nan, which is not finite; set dtype: float32",
+    }.items():
+        with pytest.raises(TesseraError, match=message) as caught:
+            table(values, pa.float16())
+        assert "\n" not in str(caught.value)
+    assert table((1.0, 2.0, -7e4), pa.float32())["activation"].to_pylist() == [[1], [], [], [2, -7e4], []]
+    with pytest.raises(TesseraError, match="example 100 has an activation of inf, which is not finite"):
+        table((float("inf"), 2.0, 1.0), pa.float32())
+    held = table((65504.0, 1e-9, -1e-9), pa.float16())["activation"].to_pylist()
+    assert held == [[65504], [], [], [2**-24, -(2**-24)], []]  # what is active stays active, and keeps its sign
+
+
+# Other hooks and other architectures
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A Gemma 2 whose heads side by side are wider (48) than its residual stream."""
+    spec = tiny.model_spec(tiny.save_model("gemma2", tmp_path_factory.mktemp("wide") / "model", head_dim=12))
+    return load_model("wide", spec, spec, seed=0)
+
+
+def prepared(save, root, architecture, layer, hook_name, **options):
+    """Path of a prepared SAE of 64 latents, and the SAE."""
+    folder = save(root / f"{layer}-{hook_name}", architecture, width=64, **options)
+    tiny.change_sae(folder, metadata={"hook_name": f"blocks.{layer}.{hook_name}"})
+    out = root / f"{layer}-{hook_name}.safetensors"
+    prepare(folder, out, width=64, layer=layer)
+    return out, SAE.load_from_disk(folder)
+
+
+@torch.inference_mode()
+def hooked(model, module, side):
+    """What goes into or comes out of a module at the content tokens (all but BOS): [T, d] of each text, run alone."""
+    seen = []
+    if side == "input":
+        handle = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0][0]))
+    else:
+        handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    for text in tiny.TEXTS:
+        model.module(torch.tensor([model.tokenizer(text)["input_ids"]]))
+    handle.remove()
+    return [state_TD[1:] for state_TD in seen]
+
+
+EXAMPLES = pl.DataFrame(
+    {"example": range(FIRST, FIRST + len(tiny.TEXTS)), "text": tiny.TEXTS}, schema_overrides={"example": pl.UInt32}
+)
+EXACT = {"max_tokens": 32, "activation_dtype": "float32"}
+
+
+def check_shard(shard, layer, states, sae):
+    """The latents and pooled hidden states of a layer are those of `states` (sae: or None)."""
+    pooled = [shard / f"hidden/layer={layer}.parquet"]
+    for pooling in ("sum", "mean", "max", "last"):
+        expected = np.stack([pool_by_hand(state_TD.numpy(), pooling) for state_TD in states])
+        np.testing.assert_allclose(read_hidden(pooled, pooling), expected, rtol=1e-4, atol=1e-4)
+    if sae is None:
+        return
+    with torch.inference_mode():
+        expected = [sae.encode(state_TD).numpy() for state_TD in states]
+    rows = pl.from_arrow(pq.read_table(latents(shard, (layer, "64")))).sort("example", "position").to_dicts()
+    for row, acts_W in zip(rows, np.concatenate(expected), strict=True):
+        assert row["latent"] == np.flatnonzero(acts_W).tolist()
+        np.testing.assert_allclose(row["activation"], acts_W[acts_W != 0], rtol=1e-4, atol=1e-4)
+    return expected
+
+
+def test_saes_read_their_own_hooks(wide, tmp_path):
+    mlp, mlp_sae = prepared(tiny.save_sae, tmp_path, "jumprelu", 1, "hook_mlp_out")
+    z, z_sae = prepared(tiny.save_sae, tmp_path, "topk", 2, "attn.hook_z", d_in=48)
+    shard = tmp_path / "shard"
+    summary = extract(wide, EXAMPLES, {(1, "64"): mlp, (2, "64"): z}, [0, 1, 2], shard, **EXACT, hook="resid_pre")
+    check_shard(shard, 0, hooked(wide, wide.blocks[0], "input"), None)
+    check_shard(shard, 1, hooked(wide, wide.blocks[1].post_feedforward_layernorm, "output"), mlp_sae)
+    check_shard(shard, 2, hooked(wide, wide.blocks[2].self_attn.o_proj, "input"), z_sae)
+    found = list(summary.select("layer", "width", "hook").iter_rows())
+    assert found == [
+        (0, None, "resid_pre"),
+        (1, None, "mlp_out"),
+        (2, None, "z"),
+        (1, "64", "mlp_out"),
+        (2, "64", "z"),
+    ]
+
+
+def test_sae_of_another_hooks_size_is_refused(wide, tmp_path):
+    path, _ = prepared(tiny.save_sae, tmp_path, "topk", 2, "attn.hook_z")
+    with pytest.raises(TesseraError, match=r"layer 2 width 64 reads 32 dimensions, the model has 48 there \(z\)"):
+        extract(wide, EXAMPLES, {(2, "64"): path}, [2], tmp_path / "shard", **EXACT)
+
+
+def test_two_hooks_at_one_layer_are_refused(wide, tmp_path):
+    mlp, _ = prepared(tiny.save_sae, tmp_path, "jumprelu", 1, "hook_mlp_out")
+    after, _ = prepared(tiny.save_sae, tmp_path, "jumprelu", 1, "hook_resid_post")
+    with pytest.raises(TesseraError, match=r"layer 1: its SAEs read different hooks \(mlp_out, resid_post\)") as caught:
+        extract(wide, EXAMPLES, {(1, "64"): mlp, (1, "64_b"): after}, [1], tmp_path / "shard", **EXACT)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "shard").exists()
+
+
+@pytest.mark.parametrize(("architecture", "signs"), [("abstopk", {-1, 1}), ("skip_transcoder", {1})])
+def test_architectures_that_saelens_encodes(wide, tmp_path, architecture, signs):
+    path, sae = prepared(tiny.save_rare_sae, tmp_path, architecture, 1, "hook_attn_out")
+    extract(wide, EXAMPLES, {(1, "64"): path}, [1], tmp_path / "shard", **EXACT, batch_tokens=40)
+    states = hooked(wide, wide.blocks[1].post_attention_layernorm, "output")
+    acts = check_shard(tmp_path / "shard", 1, states, sae)
+    assert set(np.sign(np.concatenate(acts)).ravel()) == signs | {0}
+    for pooling, found in features([tmp_path / "shard"], (1, "64"), tmp_path).items():
+        expected = np.stack([pool_by_hand(acts_TW, pooling) for acts_TW in acts])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=pooling)
+
+
+def test_temporal_sae_reads_each_example_alone(wide, tmp_path):
+    path, sae = prepared(tiny.save_rare_sae, tmp_path, "temporal", 1, "hook_resid_post", n_heads=2, bottleneck_factor=4)
+    extract(wide, EXAMPLES, {(1, "64"): path}, [1], tmp_path / "shard", **EXACT)
+    encode = sae.encode
+    sae.encode = lambda state_TD: encode(state_TD[None])[0]
+    check_shard(tmp_path / "shard", 1, hooked(wide, wide.blocks[1], "output"), sae)
+
+
 # Residuals for training
 
 
@@ -331,6 +475,19 @@ def test_cached_residuals_stand_in_text_order(study, tmp_path):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_cached_activations_of_other_hooks(wide, tmp_path):
+    hooks = {1: "z", 2: "mlp_out", 3: "resid_pre"}
+    cache_residuals(wide, tiny.TEXTS, hooks, tmp_path / "cache", max_tokens=32, budget=10_000)
+    places = {
+        1: (wide.blocks[1].self_attn.o_proj, "input"),
+        2: (wide.blocks[2].post_feedforward_layernorm, "output"),
+        3: (wide.blocks[3], "input"),
+    }
+    for layer, place in places.items():
+        found = np.load(tmp_path / "cache" / f"layer={layer}.npy")
+        np.testing.assert_allclose(found, torch.cat(hooked(wide, *place)).numpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("budget", "used"), [(1, 1), (3, 1), (4, 2), (21, 2), (22, 2), (23, 3)])

@@ -6,7 +6,7 @@ import tiny
 import torch
 from tessera import forward as forward_module
 from tessera.errors import TesseraError
-from tessera.forward import forward, plan_batches
+from tessera.forward import catch, forward, plan_batches
 from tessera.models import Tokens, load_model, tokenise
 
 
@@ -85,6 +85,121 @@ def test_residuals_do_not_depend_on_padding_or_batch(model):
             torch.testing.assert_close(batch.states[layer][row, : len(ids)], found[layer], rtol=1e-5, atol=1e-5)
 
 
+# Other hooks
+
+# Which parts of a block stand where: output projection, MLP, norm before the MLP, norms of what is added.
+PLACES = {
+    "llama": ("self_attn.o_proj", "mlp", "post_attention_layernorm", None),
+    "gemma2": (
+        "self_attn.o_proj",
+        "mlp",
+        "pre_feedforward_layernorm",
+        ("post_attention_layernorm", "post_feedforward_layernorm"),
+    ),
+    "olmo2": ("self_attn.o_proj", "mlp", None, ("post_attention_layernorm", "post_feedforward_layernorm")),
+    "gpt2": ("attn.c_proj", "mlp", "ln_2", None),
+    "gpt_neox": ("attention.dense", "mlp", "post_attention_layernorm", None),
+}
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def drawn(request, tmp_path_factory):
+    """Architecture, model and places of a block; norms and biases are random too."""
+    spec = tiny.model_spec(tiny.save_model(request.param, tmp_path_factory.mktemp("drawn") / request.param))
+    model = load_model("drawn", spec, spec, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in model.module.parameters():
+            if tensor.ndim == 1:
+                tensor.add_(0.3 * torch.randn(tensor.shape, generator=generator))
+    return request.param, model, PLACES[request.param]
+
+
+def at(model, layer, hook):
+    """The activations [B, T, d] of all texts at a hook."""
+    return catch(model, tokenise(model, tiny.TEXTS, 32), np.arange(len(tiny.TEXTS)), {layer: hook}).states[layer]
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", range(tiny.LAYERS))
+def test_what_is_added_adds_up(drawn, layer):
+    _, model, _ = drawn
+    before, attention, mlp = (at(model, layer, hook) for hook in ("resid_pre", "attn_out", "mlp_out"))
+    assert min(part.norm() for part in (before, attention, mlp)) > 0.1
+    close(before + attention + mlp, at(model, layer, "resid_post"))
+    if layer:
+        torch.testing.assert_close(before, at(model, layer - 1, "resid_post"), rtol=0, atol=0)
+
+
+@torch.inference_mode()
+def test_z_through_the_projection_is_what_attention_adds(drawn):
+    _, model, (projection, _, _, added) = drawn
+    out = model.blocks[2].get_submodule(projection)(at(model, 2, "z"))
+    close(model.blocks[2].get_submodule(added[0])(out) if added else out, at(model, 2, "attn_out"))
+
+
+@torch.inference_mode()
+def test_mlp_in_through_the_mlp_is_what_it_adds(drawn):
+    _, model, (_, mlp, _, added) = drawn
+    out = model.blocks[2].get_submodule(mlp)(at(model, 2, "mlp_in"))
+    close(model.blocks[2].get_submodule(added[1])(out) if added else out, at(model, 2, "mlp_out"))
+
+
+@torch.inference_mode()
+def test_mlp_in_normalized_lacks_only_the_weights_of_the_norm(drawn):
+    architecture, model, (_, _, norm, _) = drawn
+    if architecture not in ("llama", "gemma2"):
+        with pytest.raises(TesseraError, match=r"^hook mlp_in_normalized: .*(no RMSNorm|none of the parts)") as caught:
+            at(model, 2, "mlp_in_normalized")
+        assert "\n" not in str(caught.value)
+        return
+    found, x = at(model, 2, "mlp_in_normalized"), at(model, 2, "resid_pre") + at(model, 2, "attn_out")
+    close(found, x / (x.square().mean(dim=-1, keepdim=True) + model.module.config.rms_norm_eps).sqrt())
+    weight = model.blocks[2].get_submodule(norm).weight
+    close(found * (weight + 1 if architecture == "gemma2" else weight), at(model, 2, "mlp_in"))
+    assert not torch.allclose(found, at(model, 2, "mlp_in"), atol=0.1)
+
+
+@pytest.mark.parametrize("hook", ["attn_out", "mlp_out", "z", "mlp_in", "mlp_in_normalized"])
+def test_hooks_that_bert_lacks(bert, hook):
+    with pytest.raises(TesseraError, match=r"^hook \w+: Bert\w+ has none of the parts .*; its parts: ") as caught:
+        list(forward(bert, tokenise(bert, tiny.TEXTS, 32), {1: hook}, lambda batch: batch))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hook", ["attn_out", "mlp_out"])
+def test_outputs_that_do_not_add_up_are_refused(loaded, hook):
+    model = loaded["llama"]
+    tokens = tokenise(model, tiny.TEXTS, 32)
+    handle = model.blocks[1].register_forward_hook(lambda _module, _inputs, output: 1.1 * output)
+    try:
+        with pytest.raises(TesseraError, match=rf"^hook {hook}, layer 1: in LlamaModel, .* not add up") as caught:
+            list(forward(model, tokens, {0: hook, 1: hook}, lambda batch: batch))
+        list(forward(model, tokens, {0: hook, 1: "resid_post"}, lambda batch: batch))
+    finally:
+        handle.remove()
+    assert "\n" not in str(caught.value)
+    assert len(list(forward(model, tokens, {0: hook, 1: hook}, lambda batch: batch))) > 0
+
+
+@pytest.mark.parametrize("hook", ["resid_pre", "z", "attn_out", "mlp_in", "mlp_out", "resid_post"])
+def test_pass_ends_where_the_last_hook_is_caught(loaded, hook):
+    model, called = loaded["llama"], []
+    parts = {f"block {number}": block for number, block in enumerate(model.blocks)}
+    parts |= {f"{name} 2": model.blocks[2].get_submodule(name) for name in ("self_attn", "mlp")}
+    handles = [
+        part.register_forward_pre_hook(lambda *_, name=name: called.append(name)) for name, part in parts.items()
+    ]
+    catch(model, tokenise(model, tiny.TEXTS, 32), np.arange(2), {2: hook, 0: "mlp_out"})
+    for handle in handles:
+        handle.remove()
+    inside = {"resid_pre": 0, "z": 1, "attn_out": 1}.get(hook, 2)
+    assert called == ["block 0", "block 1", "block 2", *["self_attn 2", "mlp 2"][:inside]]
+
+
 # Batches
 
 
@@ -96,21 +211,24 @@ def test_every_example_is_in_one_batch_within_the_budget(budget):
     assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= budget for batch in planned)
 
 
+@pytest.mark.parametrize("where", ["catch", "compute"])
 @pytest.mark.parametrize("limit", [21, 45, 100])
-def test_out_of_memory_loses_and_repeats_no_example(bert, monkeypatch, limit):
-    catch, sizes = forward_module.catch, []
+def test_out_of_memory_loses_and_repeats_no_example(bert, monkeypatch, caplog, limit, where):
+    sizes = []
 
-    def small_device(model, tokens, examples, hooks):
-        size = len(examples) * max(len(tokens.ids[example]) for example in examples)
-        sizes.append(size)
-        if size > limit:
+    def small_device(batch):
+        sizes.append(batch.ids_BT.size)
+        if sizes[-1] > limit:
             raise torch.OutOfMemoryError("no room")
-        return catch(model, tokens, examples, hooks)
+        return batch
 
-    monkeypatch.setattr(forward_module, "catch", small_device)
+    if where == "catch":
+        monkeypatch.setattr(forward_module, "catch", lambda *arguments: small_device(catch(*arguments)))
     tokens = tokenise(bert, tiny.TEXTS * 3, 32)
-    found = batches(bert, tokens, [1], budget=4096)
+    compute = small_device if where == "compute" else lambda batch: batch
+    found = list(forward(bert, tokens, {1: "resid_post"}, compute, 4096))
     assert max(sizes) > limit
+    assert "halved to 2048" in caplog.text and "halved to 1024" in caplog.text
     assert sorted(np.concatenate([batch.examples for batch in found])) == list(range(len(tokens.ids)))
     for batch in found:
         for row, example in enumerate(batch.examples):

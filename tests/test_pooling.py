@@ -15,8 +15,15 @@ LATENTS = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "a
 
 # A study is {example number: [token, ...]}, a token {latent: activation}; few values, so that ties are common.
 activations = st.sampled_from([0.25, 0.5, 1.0, 1.5, 3.0]) | st.floats(0.0009765625, 100, width=16)
-tokens = st.dictionaries(st.integers(0, WIDTH - 1), activations, max_size=WIDTH)
-studies = st.dictionaries(st.integers(0, 1000), st.lists(tokens, min_size=1, max_size=4), min_size=1, max_size=6)
+
+
+def studies_of(activations):
+    tokens = st.dictionaries(st.integers(0, WIDTH - 1), activations, max_size=WIDTH)
+    return st.dictionaries(st.integers(0, 1000), st.lists(tokens, min_size=1, max_size=4), min_size=1, max_size=6)
+
+
+studies = studies_of(activations)
+signed_studies = studies_of(activations | activations.map(lambda value: -value))
 
 
 def reference(study, pooling):
@@ -60,6 +67,12 @@ def arrays(study):
     )
 
 
+def one(study, pooling):
+    """Example numbers and the features of one pooling."""
+    example_E, pooled = pool(*arrays(study), [pooling])
+    return example_E, pooled[pooling]
+
+
 def dense(features_EW):
     return np.pad(features_EW.toarray(), [(0, 0), (0, WIDTH - features_EW.shape[1])])
 
@@ -82,12 +95,38 @@ def write_shard(path, groups):
 @settings(max_examples=50, deadline=None)
 @given(study=studies)
 def test_pool_equals_the_reference(pooling, study):
-    example_E, features_EW = pool(*arrays(study), pooling)
+    example_E, features_EW = one(study, pooling)
     assert example_E.tolist() == list(study)
     assert features_EW.data.dtype == np.float32
     assert features_EW.has_canonical_format
     assert (features_EW.data > 0).all()
     np.testing.assert_array_equal(dense(features_EW), reference(study, pooling))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@settings(max_examples=100, deadline=None)
+@given(study=signed_studies)
+def test_pool_of_negative_activations_equals_the_reference(pooling, study):
+    example_E, features_EW = one(study, pooling)
+    assert example_E.tolist() == list(study)
+    assert features_EW.has_canonical_format
+    np.testing.assert_array_equal(dense(features_EW), reference(study, pooling))
+
+
+def test_pool_of_negative_activations_by_hand():
+    study = {4: [{0: -1.0, 1: -2.0, 2: 2.0}, {0: -3.0, 2: -4.0}], 1: [{1: -0.5}]}
+    expected = {
+        "sum": [[-4, -2, -2], [0, -0.5, 0]],
+        "mean": [[-2, -1, -1], [0, -0.5, 0]],
+        "max": [[-1, 0, 2], [0, -0.5, 0]],  # latent 1 is silent at the second token of example 4
+        "last": [[-3, 0, -4], [0, -0.5, 0]],
+        "count": [[0, 0, 1], [0, 0, 0]],
+        "top20": [[0, 0, 1], [0, 0, 0]],
+    }
+    for pooling, rows in expected.items():
+        _, features_EW = one(study, pooling)
+        np.testing.assert_array_equal(dense(features_EW)[:, :3], np.array(rows, dtype=np.float32), err_msg=pooling)
+        assert (features_EW.data != 0).all()
 
 
 def test_pool_by_hand():
@@ -102,32 +141,32 @@ def test_pool_by_hand():
         "top2": [[1, 0, 2], [0, 1, 0]],
     }
     for pooling, rows in expected.items():
-        example_E, features_EW = pool(*arrays(study), pooling)
+        example_E, features_EW = one(study, pooling)
         assert example_E.tolist() == [4, 1]
         np.testing.assert_array_equal(features_EW.toarray(), np.array(rows, dtype=np.float32), err_msg=pooling)
 
 
 def test_among_equals_the_smaller_latent_is_in_the_top():
     study = {0: [{5: 1.0, 1: 1.0, 3: 1.0}, {6: 2.0, 4: 1.0, 0: 1.0}]}
-    assert dense(pool(*arrays(study), "top2")[1]).tolist() == [[1, 1, 0, 1, 0, 0, 1]]
+    assert dense(one(study, "top2")[1]).tolist() == [[1, 1, 0, 1, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_examples_without_an_active_latent_keep_their_row(pooling):
     study = {2: [{}], 0: [{}, {}], 1: [{3: 1.0}], 7: [{}]}
-    np.testing.assert_array_equal(dense(pool(*arrays(study), pooling)[1]), reference(study, pooling))
+    np.testing.assert_array_equal(dense(one(study, pooling)[1]), reference(study, pooling))
     nothing = {0: [{}], 1: [{}, {}]}
-    assert pool(*arrays(nothing), pooling)[1].nnz == 0
+    assert one(nothing, pooling)[1].nnz == 0
 
 
 def test_sums_are_added_in_more_than_float32():
     study = {0: [{0: 1.0}, *[{0: 2.0**-20}] * 4096]}
-    assert pool(*arrays(study), "sum")[1].toarray()[0, 0] == np.float32(1 + 4096 * 2.0**-20)
+    assert one(study, "sum")[1].toarray()[0, 0] == np.float32(1 + 4096 * 2.0**-20)
 
 
 def test_sums_go_past_float16():
     study = {0: [{0: 60000.0}] * 4}
-    assert pool(*arrays(study), "sum")[1].toarray()[0, 0] == 240000
+    assert one(study, "sum")[1].toarray()[0, 0] == 240000
 
 
 @settings(max_examples=20, deadline=None)

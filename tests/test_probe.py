@@ -88,6 +88,15 @@ def test_a_value_equal_to_the_threshold_does_not_fire():
     ]
 
 
+def test_negative_values_are_scaled_by_the_largest_magnitude():
+    """Activations of abs-top-k SAEs: the second column is never positive."""
+    train_EW = np.array([[1.0, -4.0, 0.0], [-8.0, 0.0, 0.0], [0.0, -2.0, 0.0]], dtype=np.float32)
+    fitted = Thresholding.fit(sp.csr_array(train_EW), "none")
+    assert fitted.columns_K.tolist() == [0, 1]
+    np.testing.assert_array_equal(fitted.apply(sp.csr_array(train_EW)).toarray(), train_EW[:, :2] / [8, 4])
+    assert Thresholding.fit(sp.csr_array(train_EW), "q50").tau == 1  # percentiles are those of the positive values
+
+
 @pytest.mark.parametrize("threshold", ["none", "q50"])
 def test_thresholding_looks_at_training_rows_only(threshold):
     features_EW = features(1, rows=20)

@@ -1,12 +1,21 @@
 """Training SAEs on cached activations: what is saved is what SAELens loads, and its quality is as measured."""
 
+import itertools
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny  # noqa: F401 (one torch thread)
 import torch
-from sae_lens import SAE
+from sae_lens import SAE, SAETrainer
+from tessera import train as train_module
 from tessera.errors import TesseraError
-from tessera.train import train
+from tessera.sae import Scratch, load_encoder, prepare
+from tessera.train import ARCHITECTURES, batches, train
 
 TOKENS, DIRECTIONS, WIDTH, K = 4000, 32, 64, 4
 STEPS = 60
@@ -20,6 +29,14 @@ OPTIONS = {
     "batch_tokens": 256,
     "learning_rate": 3e-3,
     "seed": 0,
+}
+EXPLAINED = {  # at least, after 400 steps; the penalty shrinks what a standard SAE activates
+    "batchtopk": 0.85,
+    "matryoshka_batchtopk": 0.85,
+    "topk": 0.85,
+    "jumprelu": 0.8,
+    "standard": 0.5,
+    "gated": 0.85,
 }
 
 
@@ -101,6 +118,208 @@ def test_held_out_tokens_do_not_reach_the_weights(trained, tmp_path):
     quality = train(tmp_path / "changed.npy", tmp_path / "sae", **OPTIONS).row(0, named=True)
     assert weights(tmp_path / "sae") == weights(trained[0])
     assert quality["variance_explained"] < trained[1]["variance_explained"]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def long_trained(request, cache, tmp_path_factory):
+    """An architecture, options that train it, the folder of a trained SAE and its quality as reported."""
+    options = OPTIONS | {"architecture": request.param, "steps": 400}
+    out = tmp_path_factory.mktemp(request.param) / "sae"
+    return request.param, options, out, train(cache, out, **options).row(0, named=True)
+
+
+@torch.inference_mode()
+def test_every_architecture_reaches_the_same_l0(long_trained):
+    architecture, _, folder, quality = long_trained
+    sae, tokens = SAE.load_from_disk(folder), torch.from_numpy(make_tokens()[-TOKENS // 10 :])
+    assert quality["architecture"] == architecture
+    assert sae.cfg.architecture() == ("jumprelu" if "batchtopk" in architecture else architecture)
+    assert sae.cfg.normalize_activations == "none"
+    assert sae.cfg.metadata.hook_name == "blocks.1.hook_resid_post"
+    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(WIDTH), rtol=1e-5, atol=1e-5)
+    acts = sae.encode(tokens)
+    unexplained = (tokens - sae.decode(acts)).square().sum() / (tokens - tokens.mean(dim=0)).square().sum()
+    assert K / 1.5 < (acts != 0).sum().item() / len(tokens) < K * 1.5
+    assert 1 - unexplained.item() > EXPLAINED[architecture]
+    assert quality["variance_explained"] == pytest.approx(1 - unexplained.item(), abs=1e-4)
+
+
+def test_every_architecture_same_seed_same_bytes(long_trained, cache, tmp_path):
+    _, options, folder, _ = long_trained
+    train(cache, tmp_path / "same", **options)
+    train(cache, tmp_path / "other", **options | {"seed": 1})
+    assert weights(tmp_path / "same") == weights(folder) != weights(tmp_path / "other")
+
+
+@torch.inference_mode()
+def test_every_architecture_encodes_as_saelens_does(long_trained, tmp_path):
+    _, _, folder, _ = long_trained
+    config = prepare(folder, tmp_path / "sae.safetensors", width=WIDTH, layer=1, hook="resid_post")
+    assert "saelens" not in config
+    tokens = torch.from_numpy(make_tokens()[-TOKENS // 10 :])
+    found = load_encoder(tmp_path / "sae.safetensors", Scratch(torch.device("cpu"))).encode(tokens)
+    wanted = SAE.load_from_disk(folder).encode(tokens)
+    rows, latents = wanted.nonzero(as_tuple=True)
+    assert found.counts_N.tolist() == (wanted != 0).sum(dim=1).tolist()
+    assert found.latents.tolist() == latents.tolist()
+    torch.testing.assert_close(torch.from_numpy(found.values), wanted[rows, latents], rtol=1e-6, atol=1e-6)
+
+
+STREAMS = [  # tokens, batch, tokens of a stretch
+    (1000, 32, 10**6),
+    (1000, 32, 100),
+    (1000, 32, 32),
+    (1003, 7, 50),
+    (1023, 32, 128),  # its last stretch lacks a token
+    (1025, 32, 128),  # its last stretch is less than a batch
+    (64, 64, 64),
+]
+
+
+@pytest.fixture(params=STREAMS, ids=str)
+def stream(request, monkeypatch):
+    """Tokens that are their own numbers, batch size, tokens of a stretch, batches of an epoch."""
+    count, size, rows = request.param
+    monkeypatch.setattr(train_module, "BUFFER_BYTES", rows * 4 * 2)
+    stretches = [min(rows, count - first) for first in range(0, count, rows)]
+    numbers = np.arange(count, dtype=np.float32)
+    return np.stack([numbers, -numbers], axis=1), size, rows, sum(length // size for length in stretches)
+
+
+def test_an_epoch_sees_every_token_once(stream):
+    tokens, size, rows, epoch = stream
+    provider, orders = batches(tokens, size, seed=0), []
+    for _ in range(3):
+        seen = torch.cat(list(itertools.islice(provider, epoch)))
+        assert seen.shape == (epoch * size, 2) and (seen[:, 0] == -seen[:, 1]).all()
+        numbers = seen[:, 0].int().numpy()
+        assert len(np.unique(numbers)) == len(numbers)
+        missing = np.bincount(np.setdiff1d(np.arange(len(tokens)), numbers) // rows)
+        assert (missing < size).all()
+        assert not (np.diff(numbers[:size]) == 1).all()
+        orders.append(numbers.tolist())
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert orders[0] != torch.cat(list(itertools.islice(batches(tokens, size, seed=1), epoch)))[:, 0].tolist()
+
+
+def test_a_stream_goes_on_where_it_stopped(stream, tmp_path):
+    tokens, size, _, epoch = stream
+    np.save(tmp_path / "tokens.npy", tokens)
+    whole = list(itertools.islice(batches(tokens, size, seed=0), 3 * epoch + 2))
+    for start in range(3 * epoch):
+        rest = itertools.islice(batches(np.load(tmp_path / "tokens.npy", mmap_mode="r"), size, seed=0, start=start), 2)
+        assert all(torch.equal(*pair) for pair in zip(rest, whole[start : start + 2], strict=True)), start
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_stream_holds_a_few_buffers_of_a_large_file(tmp_path, monkeypatch):
+    def held():
+        return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+    monkeypatch.setattr(train_module, "BUFFER_BYTES", 8 * 2**20)
+    tokens = np.lib.format.open_memmap(tmp_path / "tokens.npy", "w+", np.float32, (400 * 1024, 256))  # 400 MiB of holes
+    before, most = held(), 0
+    for number, batch in enumerate(itertools.islice(batches(tokens, 512, seed=0), 820)):  # 800 of them are an epoch
+        assert batch.shape == (512, 256)
+        if number % 4 == 0:
+            most = max(most, held() - before)
+    assert 2**20 < most < 3 * 8 * 2**20
+
+
+class Killed(Exception):
+    """The end of a training in the middle of it."""
+
+
+@pytest.fixture
+def run(cache, monkeypatch):
+    """Train with a checkpoint after every step, killed at a step or not; the number of steps that were run."""
+    step = SAETrainer.step
+
+    def run(out, dies_at=None, cache=cache, seconds=0, **changes):
+        steps = []
+
+        def counted(trainer, batch):
+            if trainer.n_training_steps == dies_at:
+                raise Killed
+            steps.append(trainer.n_training_steps)
+            return step(trainer, batch)
+
+        monkeypatch.setattr(SAETrainer, "step", counted)
+        monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", seconds)
+        if dies_at is None:
+            train(cache, out, **OPTIONS | changes)
+        else:
+            with pytest.raises(Killed):
+                train(cache, out, **OPTIONS | changes)
+        return len(steps)
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_killed_training_goes_on_to_the_same_bytes(run, tmp_path, architecture):
+    recipe = {"architecture": architecture, "steps": 200 if architecture in ("standard", "gated") else STEPS}
+    whole, parts = tmp_path / "whole/sae", tmp_path / "parts/sae"
+    assert run(whole, **recipe, seconds=1000) == recipe["steps"]
+    assert run(parts, dies_at=9, **recipe) == 9
+    assert run(parts, dies_at=41, **recipe) == 41 - 9
+    assert names(parts.parent) == ["checkpoint"]
+    assert run(parts, **recipe) == recipe["steps"] - 41
+    assert weights(parts) == weights(whole)
+    assert names(parts.parent) == names(whole.parent) == ["sae"]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 61}, {"hook": "mlp_out"}, {"learning_rate": 2e-3}, "tokens"])
+def test_a_checkpoint_of_another_training_is_not_used(run, cache, tmp_path, change):
+    if change == "tokens":
+        np.save(tmp_path / "other.npy", make_tokens() * 1.01)
+        change = {"cache": tmp_path / "other.npy"}
+    steps = change.get("steps", STEPS)
+    assert run(tmp_path / "whole/sae", **change) == steps
+    run(tmp_path / "parts/sae", dies_at=20)
+    assert run(tmp_path / "parts/sae", **change) == steps
+    assert weights(tmp_path / "parts/sae") == weights(tmp_path / "whole/sae")
+
+
+def test_killed_while_it_writes_a_checkpoint(run, cache, tmp_path):
+    """By SIGKILL, which lets nothing clean up: the checkpoint before holds, and nothing is left in the end."""
+    recipe = OPTIONS | {"architecture": "gated", "steps": 200}
+    code = f"""
+import os, signal, tiny
+from pathlib import Path
+from tessera import train
+
+saves, train.CHECKPOINT_SECONDS = [], 0
+
+def save(*arguments, **options):
+    saves.append(train_save(*arguments, **options))
+    if len(saves) == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train_save, train.save_file = train.save_file, save
+train.train(Path({str(cache)!r}), Path({str(tmp_path / "sae")!r}), **{recipe})
+"""
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert names(tmp_path) == [".checkpoint.part", "checkpoint"]
+    assert run(tmp_path / "sae", seconds=1000, **recipe) == 200 - 7
+    run(tmp_path / "whole/sae", seconds=1000, **recipe)
+    assert weights(tmp_path / "sae") == weights(tmp_path / "whole/sae")
+    assert names(tmp_path) == ["sae", "whole"]
+
+
+def test_half_a_checkpoint_is_not_read(run, trained, tmp_path):
+    """What a kill leaves of a checkpoint that is being removed."""
+    run(tmp_path / "sae", dies_at=5)
+    for file in names(tmp_path / "checkpoint"):
+        run(tmp_path / "sae", dies_at=20)
+        (tmp_path / "checkpoint" / file).unlink()
+        assert run(tmp_path / "sae") == STEPS, file
+        assert weights(tmp_path / "sae") == weights(trained[0])
 
 
 def test_too_few_tokens_are_an_error(tmp_path):

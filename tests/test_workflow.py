@@ -236,6 +236,49 @@ def test_without_its_activations_a_finished_study_stays_finished(copy):
     assert "Nothing to be done" in snakemake(copy)
 
 
+@pytest.fixture
+def two_recipes(study, tmp_path) -> Path:
+    """A small study, not run, of SAEs of two architectures side by side."""
+    shutil.copy(study / "weather.csv", tmp_path)
+    config = yaml.safe_load((study / "study.yaml").read_text())
+    recipe = config["saes"]["trained"]["train"] | {"texts": ["weather"]}
+    config |= {
+        "models": {"bert": {"path": str(study / "bert"), "max_tokens": 16, "saes": "trained"}},
+        "saes": {"trained": {"train": recipe}, "topk": {"train": recipe | {"architecture": "topk", "k": 6}}},
+        "datasets": {"weather": {**config["datasets"]["weather"]}},
+        "shard_size": 1000,
+        "grid": {"poolings": ["sum"], "thresholds": ["none"]},
+        "baselines": {"hidden": [], "tfidf": ["word"]},
+    }
+    config["models"]["bert"]["passes"] = [{1: [64, "64_topk"]}]
+    del config["datasets"]["weather"]["shifts"]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def test_recipes_with_the_same_texts_share_a_cache(two_recipes):
+    once = ("examples", "residuals", "extract", "probe_tfidf", "tables")
+    jobs = planned(two_recipes)
+    assert {rule: jobs[rule] for rule in once} == dict.fromkeys(once, 1)
+    assert (jobs["train_sae"], jobs["prepare_sae"], jobs["probe"]) == (2, 2, 2)
+    change(two_recipes, lambda config: config["saes"]["topk"]["train"].update(tokens=2048))
+    assert planned(two_recipes) == jobs | {"residuals": 2}
+
+
+def test_a_width_label_takes_the_sae_of_its_recipe(two_recipes):
+    snakemake(two_recipes)
+    results = two_recipes / "results"
+    assert len(list(results.glob("residuals/*/*/*"))) == 1
+    scores = pl.read_parquet(results / "tables/scores.parquet").filter(features="sae")
+    assert sorted(scores["width"]) == ["64", "64_topk"]
+    saes = pl.read_parquet(results / "tables/saes.parquet").sort("width")
+    assert saes.select("width", "architecture").rows() == [("64", "batchtopk"), ("64_topk", "topk")]
+    assert saes["l0"].to_list() == pytest.approx([4, 6], rel=0.25)
+    assert not list(results.glob("saes/**/*checkpoint*"))
+    for figure in ("baselines", "model=bert/layer_width", "model=bert/pooling_threshold"):
+        assert (results / f"figures/{figure}.png").stat().st_size > 1000
+
+
 def test_a_bad_config_ends_in_one_line_and_writes_nothing(study, tmp_path):
     shutil.copy(study / "weather.csv", tmp_path)
     config = yaml.safe_load((study / "study.yaml").read_text())

@@ -1,5 +1,6 @@
 """Tiny models, tokenizers, SAEs and texts, made on the spot with random weights."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    Olmo2Config,
     PretrainedConfig,
     PreTrainedTokenizerFast,
 )
@@ -42,16 +44,19 @@ ROLES = {
     "llama": {"unk": "<unk>", "bos": "<s>", "eos": "</s>", "pad": "<pad>"},
     "gpt2": {"unk": "<unk>", "eos": "<|endoftext|>", "pad": "<pad>"},
     "gpt_neox": {"eos": "<|endoftext|>", "pad": "<|padding|>", "unk": "<unk>"},
+    "olmo2": {"eos": "<|endoftext|>", "pad": "<pad>", "unk": "<unk>"},
 }
 TEMPLATES = {"bert": "[CLS] $A [SEP]", "gemma2": "<bos> $A", "llama": "<s> $A"}
 ADDED = {"bert": 2, "gemma2": 1, "llama": 1, "gpt2": 0, "gpt_neox": 0}  # special tokens per text
 
 
-def save_model(architecture: str, folder: Path, seed: int = 0) -> Path:
-    """Save a random model of `architecture` with its word-level tokenizer to `folder`."""
+def save_model(architecture: str, folder: Path, seed: int = 0, **changes) -> Path:
+    """Save a random model of `architecture`, its config changed, with its word-level tokenizer to `folder`."""
     tokenizer = make_tokenizer(architecture)
+    config = make_config(architecture, tokenizer)
+    config.update(changes)
     torch.manual_seed(seed)
-    AutoModel.from_config(make_config(architecture, tokenizer), dtype=torch.float32).save_pretrained(folder)
+    AutoModel.from_config(config, dtype=torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -92,6 +97,8 @@ def make_config(architecture: str, tokenizer: PreTrainedTokenizerFast) -> Pretra
             return GPT2Config(**common, n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=POSITIONS)
         case "gpt_neox":
             return GPTNeoXConfig(**common, **sizes)
+        case "olmo2":
+            return Olmo2Config(**common, **sizes)
     raise ValueError(architecture)
 
 
@@ -163,3 +170,37 @@ def save_sae(
                 sae.threshold[::2] *= -1
     sae.save_model(folder)
     return folder
+
+
+# Architectures that only SAELens encodes, with options that leave most latents of a token silent.
+RARE = {
+    "abstopk": {"k": 5},
+    "transcoder": {"d_out": 24},
+    "skip_transcoder": {"d_out": 24},
+    "jumprelu_transcoder": {"d_out": 24},
+    "jumprelu_skip_transcoder": {"d_out": 24},
+    "temporal": {"n_heads": 2, "bottleneck_factor": 8, "kval_topk": 5},
+    "matching_pursuit": {"max_iterations": 5},
+}
+
+
+def save_rare_sae(folder: Path, architecture: str, *, width: int, d_in: int = HIDDEN, seed: int = 0, **options) -> Path:
+    """Save an SAE of `RARE` with SAELens, every tensor random."""
+    from sae_lens.registry import get_sae_class
+
+    sizes = {"d_in": d_in, "d_sae": width, "apply_b_dec_to_input": "transcoder" not in architecture}
+    sae_class, config_class = get_sae_class(architecture)
+    sae = sae_class(config_class(**sizes | RARE[architecture] | options))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, tensor in sorted(sae.named_parameters()):
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) / d_in**0.5)
+        sae.W_dec.copy_(torch.nn.functional.normalize(sae.W_dec, dim=1))
+    sae.save_model(folder)
+    return folder
+
+
+def change_sae(folder: Path, **values) -> None:
+    """Replace keys of a saved SAE's cfg.json."""
+    file = folder / "cfg.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))

@@ -15,12 +15,12 @@ from tessera.errors import TesseraError
 from tessera.forward import Batch, forward
 from tessera.io import atomic, parquet_writer
 from tessera.models import TextModel, Tokens, tokenise
-from tessera.sae import Encoder, SparseActivations, load_encoder
+from tessera.sae import Encoder, Scratch, SparseActivations, load_encoder
 
 logger = logging.getLogger("tessera")
 
 HIDDEN_POOLINGS = ("sum", "max", "last")  # mean is sum / tokens
-FLOAT16_MAX, FLOAT16_TINY = 65504.0, np.float16(2**-24)
+FLOAT16_MAX, FLOAT32_MAX, FLOAT16_TINY = 65504.0, np.finfo(np.float32).max, np.float16(2**-24)
 WRITER_THREADS = 4
 
 
@@ -67,7 +67,8 @@ def extract(
     numbers = examples["example"].to_numpy()
     # The product in the model's own precision: bfloat16 on a GPU, where float32 would cost several times as much.
     matmul = torch.bfloat16 if model.module.dtype == torch.bfloat16 else torch.float32
-    encoders = {cell: load_encoder(path, model.device, matmul) for cell, path in saes.items()}
+    scratch = Scratch(model.device, matmul)
+    encoders = {cell: load_encoder(path, scratch) for cell, path in saes.items()}
     hooks = {layer: _hook_of(layer, encoders, hook) for layer in layers}
     activation = pa.float16() if activation_dtype == "float16" else pa.float32()
 
@@ -165,10 +166,10 @@ def token_table(
     """Sparse activations as rows of a latents shard.
 
     Raises:
-        TesseraError: float16 cannot hold a value.
+        TesseraError: float16 cannot hold a value, or one is not finite.
     """
     offsets = np.concatenate([[0], np.cumsum(sparse.counts_N)]).astype(np.int32)
-    values, limit = sparse.values, FLOAT16_MAX if pa.types.is_float16(activation) else np.inf
+    values, limit = sparse.values, FLOAT16_MAX if pa.types.is_float16(activation) else FLOAT32_MAX
     if not (np.abs(values) <= limit).all():
         bad = int(np.argmin(np.abs(values) <= limit))
         example = rows["example"][np.searchsorted(offsets, bad, side="right") - 1]

@@ -173,7 +173,8 @@ def _place(block: torch.nn.Module, hook: str) -> tuple[torch.nn.Module, str, Cal
         case "mlp_in":
             return _part(block, MLP, hook), "input", None
         case "mlp_in_normalized":
-            norm = _part(block, NORM_BEFORE_MLP, hook)
+            added = hasattr(block, NORM_OF_ADDED["mlp_out"])  # then post_attention_layernorm is no norm before the MLP
+            norm = _part(block, NORM_BEFORE_MLP[:1] if added else NORM_BEFORE_MLP, hook)
             epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
             if "RMSNorm" not in type(norm).__name__ or epsilon is None:
                 raise TesseraError(f"hook {hook}: {type(norm).__name__} in front of the MLP is no RMSNorm")

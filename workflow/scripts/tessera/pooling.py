@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from tessera.io import parquet_writer, read_parquet, row_groups
 
+SORTED_AT_ONCE = 256  # tokens
 FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "value": pa.list_(pa.float32())})
 
 
@@ -20,8 +21,9 @@ def pool_shards(shards: list[Path], outputs: dict[str, Path]) -> None:
             pooling: stack.enter_context(parquet_writer(out, FEATURES_SCHEMA)) for pooling, out in outputs.items()
         }
         for example_N, offsets_N, latents, values in _row_groups(shards):
+            example_E, pooled = pool(example_N, offsets_N, latents, values, list(outputs))
             for pooling, writer in writers.items():
-                writer.write_table(_features_table(*pool(example_N, offsets_N, latents, values, pooling)))
+                writer.write_table(_features_table(example_E, pooled[pooling]))
 
 
 def _row_groups(shards: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -40,70 +42,95 @@ def _features_table(example_E: np.ndarray, pooled_EW: sp.csr_array) -> pa.Table:
 
 
 def pool(
-    example_N: np.ndarray, offsets_N: np.ndarray, latents: np.ndarray, values: np.ndarray, pooling: str
-) -> tuple[np.ndarray, sp.csr_array]:
+    example_N: np.ndarray, offsets_N: np.ndarray, latents: np.ndarray, values: np.ndarray, poolings: list[str]
+) -> tuple[np.ndarray, dict[str, sp.csr_array]]:
     """Pool the sparse activations of N tokens, whose examples stand together, to one row per example.
 
     Args:
         example_N: example number of each token.
         offsets_N: N + 1 offsets of the tokens into `latents` and `values`.
         latents, values: latent ids and activations other than zero, token by token (negative only of abs-top-k SAEs).
-        pooling: sum, mean (over all content tokens), max, last (content token), count (of positive tokens), or topN
-            (at how many tokens the latent is among the N largest; among equals the smaller latent id first).
+        poolings: each one of sum, mean (over all content tokens), max, last (content token), count (of positive
+            tokens), or topN (at how many tokens the latent is among the N largest, positive ones; among equals the
+            smaller latent id first).
 
     Returns:
-        Example numbers [E] in order of appearance, and the float32 features [E, W].
+        Example numbers [E] in order of appearance, and per pooling the float32 features [E, W].
     """
     starts_E = np.flatnonzero(np.append(True, example_N[1:] != example_N[:-1]))
     bounds_E = np.append(starts_E, len(example_N))
-    counts_N = np.diff(offsets_N)
-    keep = None
-    if pooling == "last":
-        is_last_N = np.zeros(len(example_N), dtype=bool)
-        is_last_N[bounds_E[1:] - 1] = True
-        keep = np.repeat(is_last_N, counts_N)
-    elif pooling.startswith("top"):
-        keep = (_ranks(counts_N, values) < int(pooling.removeprefix("top"))) & (values > 0)
-    elif pooling == "count":
-        keep = values > 0
-    if pooling == "count" or pooling.startswith("top"):
-        values = np.ones_like(values)
-    offsets_E = offsets_N[bounds_E]
-    if keep is not None:
-        latents, values, offsets_E = latents[keep], values[keep], np.append(0, np.cumsum(keep))[offsets_E]
-    pooled_EW = _merge(offsets_E, latents, values, np.maximum if pooling == "max" else np.add)
-    if pooling == "max" and (pooled_EW.data < 0).any():  # the tokens at which the latent is silent count as 0
-        tokens_at = _merge(offsets_E, latents, np.ones_like(values), np.add).data
-        silent = tokens_at < np.repeat(np.diff(bounds_E), np.diff(pooled_EW.indptr))
-        pooled_EW.data[silent & (pooled_EW.data < 0)] = 0
+    tokens_E, counts_N = np.diff(bounds_E), np.diff(offsets_N)
+    merge = _Merge(offsets_N[bounds_E], latents)
+    pooled = {}
+    for pooling in poolings:
+        match pooling:
+            case "sum":
+                pooled_EW = merge(values)
+            case "mean":
+                pooled_EW = merge(values)
+                pooled_EW.data /= np.repeat(tokens_E, np.diff(pooled_EW.indptr))
+            case "max":
+                pooled_EW = merge(values, np.maximum)
+                if (pooled_EW.data < 0).any():  # the tokens at which the latent is silent count as 0
+                    silent = merge.tokens < np.repeat(tokens_E, np.diff(pooled_EW.indptr))
+                    pooled_EW.data[silent & (pooled_EW.data < 0)] = 0
+            case "last":
+                is_last_N = np.zeros(len(example_N), dtype=bool)
+                is_last_N[bounds_E[1:] - 1] = True
+                pooled_EW = merge(np.where(np.repeat(is_last_N, counts_N), values, 0))
+            case "count":
+                pooled_EW = merge(values > 0)
+            case _:
+                pooled_EW = merge(_among_largest(counts_N, values, int(pooling.removeprefix("top"))))
         pooled_EW.eliminate_zeros()
-    if pooling == "mean":
-        tokens_E = np.diff(bounds_E)
-        pooled_EW.data /= np.repeat(tokens_E, np.diff(pooled_EW.indptr))
-    pooled_EW.data = pooled_EW.data.astype(np.float32)
-    return example_N[starts_E], pooled_EW
+        pooled_EW.data = pooled_EW.data.astype(np.float32)
+        pooled[pooling] = pooled_EW
+    return example_N[starts_E], pooled
 
 
-def _ranks(counts_N: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Rank of each activation within its token, 0 for the largest; among equals in order of the latent ids."""
+class _Merge:
+    """Merges equal latents of an example; the sort, two linear bucket sorts, is shared by all poolings."""
+
+    def __init__(self, offsets_E: np.ndarray, latents: np.ndarray):
+        self.shape = (len(offsets_E) - 1, int(latents.max(initial=0)) + 1)
+        place = np.arange(len(latents), dtype=np.int32)
+        unsorted = sp.csr_array((place, latents.astype(np.int32), offsets_E.astype(np.int32)), shape=self.shape)
+        by_example = unsorted.tocsc().tocsr()  # keeps duplicates, latents ascending
+        self.order, latent = by_example.data, by_example.indices
+        starts = np.zeros(len(latents), dtype=bool)
+        starts[offsets_E[:-1][np.diff(offsets_E) > 0]] = True
+        self.heads = np.flatnonzero(starts | np.append(True, latent[1:] != latent[:-1])[: len(latents)])
+        self.indices = latent[self.heads]
+        self.indptr = np.searchsorted(self.heads, offsets_E).astype(np.int32)
+        self.tokens = np.diff(np.append(self.heads, len(latents)))  # at how many tokens each merged latent is active
+
+    def __call__(self, values: np.ndarray, reduce: np.ufunc = np.add) -> sp.csr_array:
+        """One entry per example and latent: `reduce` of its values, in float64."""
+        values = values[self.order].astype(np.float64)
+        merged = reduce.reduceat(values, self.heads) if len(self.heads) else values
+        return sp.csr_array((merged, self.indices.copy(), self.indptr.copy()), shape=self.shape)
+
+
+def _among_largest(counts_N: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Is each activation positive and among its token's `n` largest; among equals those that stand first."""
     token = np.repeat(np.arange(len(counts_N)), counts_N)
-    order = np.lexsort((-values, token))
-    ranks = np.empty(len(values), dtype=np.int64)
-    ranks[order] = np.arange(len(values)) - np.repeat(np.cumsum(counts_N) - counts_N, counts_N)
-    return ranks
-
-
-def _merge(offsets_E: np.ndarray, latents: np.ndarray, values: np.ndarray, reduce: np.ufunc) -> sp.csr_array:
-    """Merge equal latents of an example with `reduce`, in float64: two linear bucket sorts, no comparison sort."""
-    shape = (len(offsets_E) - 1, int(latents.max(initial=0)) + 1)
-    by_latent = sp.csr_array((values, latents.astype(np.int32), offsets_E), shape=shape).tocsc()  # keeps duplicates
-    latent = np.repeat(np.arange(shape[1]), np.diff(by_latent.indptr))
-    heads = np.flatnonzero(
-        np.append(True, (by_latent.indices[1:] != by_latent.indices[:-1]) | (latent[1:] != latent[:-1]))[: len(values)]
-    )
-    merged = reduce.reduceat(by_latent.data.astype(np.float64), heads) if len(heads) else np.zeros(0)
-    indptr = np.append(0, np.cumsum(np.bincount(latent[heads], minlength=shape[1])))
-    return sp.csc_array((merged, by_latent.indices[heads], indptr), shape=shape).tocsr()
+    least_N = np.zeros(len(counts_N), dtype=values.dtype)
+    many = np.flatnonzero(counts_N > n)
+    many = many[np.argsort(counts_N[many], kind="stable")]  # tokens of like counts side by side waste no room
+    offsets_N = np.cumsum(counts_N) - counts_N
+    for start in range(0, len(many), SORTED_AT_ONCE):
+        group = many[start : start + SORTED_AT_ONCE]
+        column = np.arange(counts_N[group].max())
+        there = column < counts_N[group, None]
+        dense = np.where(there, values[np.where(there, offsets_N[group, None] + column, 0)], -np.inf)
+        least_N[group] = np.maximum(np.partition(dense, -n, axis=1)[:, -n], 0)
+    least = least_N[token]
+    above = values > least
+    room_N = n - np.bincount(token[above], minlength=len(counts_N))
+    ties = np.flatnonzero((values == least) & (values > 0))
+    rank = np.arange(len(ties)) - np.searchsorted(token[ties], token[ties])
+    above[ties[rank < room_N[token[ties]]]] = True
+    return above
 
 
 def read_features(path: Path) -> sp.csr_array:

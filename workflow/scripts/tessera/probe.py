@@ -41,7 +41,7 @@ class Thresholding:
         kept_EW = train_EW if value is None else _above(train_EW, value)
         fires_W = np.bincount(kept_EW.indices, minlength=train_EW.shape[1]) > 0
         columns_K = np.flatnonzero(fires_W) if fires_W.any() else np.zeros(1, dtype=np.int64)  # a probe needs a column
-        scale_K = kept_EW[:, columns_K].max(axis=0).toarray().ravel()
+        scale_K = abs(kept_EW[:, columns_K]).max(axis=0).toarray().ravel()
         return cls(value, columns_K, np.where(scale_K > 0, scale_K, 1).astype(np.float32))
 
     def apply(self, features_EW: sp.csr_array) -> sp.csr_array:

@@ -1,6 +1,7 @@
 """Published SAEs: SAELens' directory of releases, read as a file so that a dry run can check ids offline."""
 
 import difflib
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,9 +55,8 @@ def _published(release: str) -> dict[str, dict]:
 def _pick_l0(wanted: str, recipe: dict, published: dict[str, dict]) -> str:
     """`wanted` with {l0} filled in."""
     before, after = wanted.split("{l0}", 1)
-    fitting = [
-        sae for sae in published if sae.startswith(before) and sae.endswith(after) and len(sae) > len(before + after)
-    ]
+    pattern = re.compile(re.escape(before) + "([A-Za-z0-9.]+)" + re.escape(after))
+    fitting = {sae: match[1] for sae in published if (match := pattern.fullmatch(sae))}
     l0 = str(recipe["l0"])
     if l0 == "canonical":
         companion = f"{recipe['release']}-canonical"
@@ -66,7 +66,7 @@ def _pick_l0(wanted: str, recipe: dict, published: dict[str, dict]) -> str:
             return picked[0]
         raise TesseraError(
             f"release {recipe['release']!r} has no canonical SAE {wanted!r}; say l0: nearest:<number> or one of "
-            f"{', '.join(sae[len(before) : len(sae) - len(after)] for sae in fitting) or 'none'}"
+            f"{', '.join(fitting.values()) or 'none, for there is no such layer and width'}"
         )
     if not l0.startswith("nearest:"):
         return wanted.replace("{l0}", l0)

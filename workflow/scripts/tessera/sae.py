@@ -28,36 +28,43 @@ class SparseActivations:
     values: np.ndarray  # f32
 
 
+class Scratch:
+    """The dense buffers, tokens × width, that all encoders of a job use in turn."""
+
+    def __init__(self, device: torch.device, matmul: torch.dtype = torch.float32):
+        self.device, self.matmul = device, matmul
+        self.entries = CHUNK_BYTES[device.type] // 4  # more than the widest SAE has latents
+        self._pre = torch.empty(self.entries, device=device)
+        self._active = torch.empty(self.entries, dtype=torch.bool, device=device)
+        narrow = matmul != torch.float32 and device.type == "cpu"
+        self._product = torch.empty(self.entries, dtype=matmul) if narrow else None
+
+    def pre(self, rows: int, width: int) -> torch.Tensor:
+        return self._pre[: rows * width].view(rows, width)
+
+    def active(self, rows: int, width: int) -> torch.Tensor:
+        return self._active[: rows * width].view(rows, width)
+
+    def product(self, rows: int, width: int) -> torch.Tensor:
+        return self._product[: rows * width].view(rows, width)
+
+
 class Encoder:
     """The encoder of a prepared SAE on one device: pre-activations = (norm(x) − b_dec) W_enc + b_enc.
 
-    `matmul` is the precision of the product (float32 or bfloat16); everything added to it or compared with it, and
-    what comes out, is float32.
+    The product is taken in the precision of `scratch` (float32 or bfloat16); everything added to it or compared with
+    it, and what comes out, is float32.
     """
 
-    def __init__(
-        self,
-        tensors: dict[str, torch.Tensor],
-        config: dict,
-        device: torch.device,
-        matmul: torch.dtype = torch.float32,
-    ):
-        self.config = config
+    def __init__(self, tensors: dict[str, torch.Tensor], config: dict, scratch: Scratch):
+        self.config, self.scratch = config, scratch
         self.d_in, self.width = tensors["W_enc"].shape
-        self.matmul = matmul
-        self.W_enc = tensors["W_enc"].to(device, matmul)
+        device = scratch.device
+        self.W_enc = tensors["W_enc"].to(device, scratch.matmul)
         self.b_enc = tensors["b_enc"].to(device)
         self.b_dec = tensors["b_dec"].to(device) if config["apply_b_dec_to_input"] else None
         self.norm = NORMS[config["normalize_activations"]]
         self.centre = config["centre"]
-        self._allocate(device)
-
-    def _allocate(self, device: torch.device) -> None:
-        rows = max(1, CHUNK_BYTES[device.type] // (4 * self.width))
-        self._pre = torch.empty(rows, self.width, device=device)
-        self._active = torch.empty(rows, self.width, dtype=torch.bool, device=device)
-        narrow = self.matmul != torch.float32 and device.type == "cpu"
-        self._product = torch.empty(rows, self.width, dtype=self.matmul) if narrow else None
 
     def activate(self, x_ND: torch.Tensor, pre_NW: torch.Tensor, active_NW: torch.Tensor) -> None:
         """Turn pre-activations into activations in place and mark those other than zero in `active_NW`."""
@@ -69,10 +76,11 @@ class Encoder:
 
         `lengths_E`, the tokens of each example, matters only to an SAE that looks at a token's neighbours.
         """
-        return _joined([self._encode_chunk(chunk) for chunk in state_ND.float().split(len(self._pre))])
+        rows = self.scratch.entries // self.width
+        return _joined([self._encode_chunk(chunk) for chunk in state_ND.float().split(rows)])
 
     def _encode_chunk(self, x_ND: torch.Tensor) -> SparseActivations:
-        pre_NW, active_NW = self._pre[: len(x_ND)], self._active[: len(x_ND)]
+        pre_NW, active_NW = self.scratch.pre(len(x_ND), self.width), self.scratch.active(len(x_ND), self.width)
         if self.centre:
             x_ND = x_ND - x_ND.mean(dim=-1, keepdim=True)
         x_ND = self.norm(x_ND)
@@ -83,11 +91,12 @@ class Encoder:
         return sparsify(pre_NW, active_NW)
 
     def _multiply(self, x_ND: torch.Tensor, W_DW: torch.Tensor, out_NW: torch.Tensor) -> torch.Tensor:
-        if self.matmul == torch.float32:
+        x_ND = x_ND.to(W_DW.dtype)
+        if W_DW.dtype == torch.float32:
             return torch.mm(x_ND, W_DW, out=out_NW)
         if out_NW.is_cuda:  # the sums stay float32
-            return torch.mm(x_ND.to(self.matmul), W_DW, out_dtype=torch.float32, out=out_NW)
-        return out_NW.copy_(torch.mm(x_ND.to(self.matmul), W_DW, out=self._product[: len(x_ND)]))
+            return torch.mm(x_ND, W_DW, out_dtype=torch.float32, out=out_NW)
+        return out_NW.copy_(torch.mm(x_ND, W_DW, out=self.scratch.product(*out_NW.shape)))
 
 
 def sparsify(dense_NW: torch.Tensor, active_NW: torch.Tensor) -> SparseActivations:
@@ -111,9 +120,9 @@ def _joined(parts: list[SparseActivations]) -> SparseActivations:
 class JumpReLU(Encoder):
     """pre · 1[pre > threshold] · 1[pre > 0]: also BatchTopK and Matryoshka, which SAELens saves as JumpReLU."""
 
-    def __init__(self, tensors, config, device, matmul=torch.float32):
-        super().__init__(tensors, config, device, matmul)
-        self.threshold = tensors["threshold"].to(device).clamp(min=0)
+    def __init__(self, tensors, config, scratch):
+        super().__init__(tensors, config, scratch)
+        self.threshold = tensors["threshold"].to(scratch.device).clamp(min=0)
 
     def activate(self, x_ND, pre_NW, active_NW):
         torch.gt(pre_NW, self.threshold, out=active_NW)
@@ -129,9 +138,9 @@ class Standard(Encoder):
 class TopK(Encoder):
     """The k largest pre-activations of a token, where positive; by decoder norm where the SAE was trained so."""
 
-    def __init__(self, tensors, config, device, matmul=torch.float32):
-        super().__init__(tensors, config, device, matmul)
-        self.decoder_norm = tensors["decoder_norm"].to(device) if "decoder_norm" in tensors else None
+    def __init__(self, tensors, config, scratch):
+        super().__init__(tensors, config, scratch)
+        self.decoder_norm = tensors["decoder_norm"].to(scratch.device) if "decoder_norm" in tensors else None
 
     def activate(self, x_ND, pre_NW, active_NW):
         if self.decoder_norm is not None:
@@ -143,14 +152,15 @@ class TopK(Encoder):
 class Gated(Encoder):
     """ReLU(x (W_enc · exp r_mag) + b_mag) where the gate x W_enc + b_gate is positive; `b_enc` holds b_gate."""
 
-    def __init__(self, tensors, config, device, matmul=torch.float32):
-        super().__init__(tensors, config, device, matmul)
-        self.W_magnitude = (tensors["W_enc"] * tensors["r_mag"].exp()).to(device, matmul)
-        self.b_magnitude = tensors["b_mag"].to(device)
-        self._open = torch.empty_like(self._active)
+    def __init__(self, tensors, config, scratch):
+        super().__init__(tensors, config, scratch)
+        self.W_magnitude = (tensors["W_enc"] * tensors["r_mag"].exp()).to(
+            scratch.device, scratch.matmul
+        )
+        self.b_magnitude = tensors["b_mag"].to(scratch.device)
 
     def activate(self, x_ND, pre_NW, active_NW):
-        open_NW = torch.gt(pre_NW, 0, out=self._open[: len(pre_NW)])
+        open_NW = pre_NW > 0
         self._multiply(x_ND, self.W_magnitude, pre_NW).add_(self.b_magnitude)
         torch.gt(pre_NW, 0, out=active_NW).logical_and_(open_NW)
 
@@ -158,13 +168,13 @@ class Gated(Encoder):
 class SAELens(Encoder):
     """Any other architecture, by SAELens' own `encode`: slower, and its import costs 4-6 s and 490 MiB."""
 
-    def __init__(self, tensors, config, device, matmul=torch.float32):
+    def __init__(self, tensors, config, scratch):
         from tessera.fetch import revive  # imports sae_lens
 
-        self.config, self.matmul = config, matmul
-        self.sae = revive(config["saelens"], tensors).to(device)
+        self.config = config
+        self.sae = revive(config["saelens"], tensors).to(scratch.device)
         self.d_in, self.width = self.sae.cfg.d_in, self.sae.cfg.d_sae
-        self.rows = max(1, CHUNK_BYTES[device.type] // (4 * self.width))
+        self.rows = max(1, scratch.entries // self.width)
 
     @torch.inference_mode()
     def encode(self, state_ND, lengths_E=None):
@@ -263,8 +273,8 @@ def prepare(
     elif prepared["centre"]:
         raise TesseraError(f"{folder}: a {architecture} SAE of a model with centred weights is not supported")
     else:
-        logger.info("%s: architecture %s is encoded by SAELens", folder, architecture)
         kept, prepared["saelens"] = tensors, config | {"reshape_activations": "none"}  # z comes flat
+        _check_revives(folder, prepared["saelens"], tensors)
     with atomic(out) as part:
         save_file(kept, part, metadata={"tessera": json.dumps(prepared)})
         part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
@@ -280,6 +290,18 @@ def _own_tensors(folder: Path, config: dict, tensors: dict, width: int, d_in: in
     if config.get("rescale_acts_by_decoder_norm"):
         kept["decoder_norm"] = tensors["W_dec"].float().norm(dim=-1)
     return kept
+
+
+def _check_revives(folder: Path, config: dict, tensors: dict[str, torch.Tensor]) -> None:
+    """Does SAELens know the architecture, and do the tensors fit it? Asked here, before a GPU job waits for it."""
+    from tessera.fetch import revive  # imports sae_lens
+
+    try:
+        revive(config, tensors)
+    except Exception as error:  # every architecture fails in its own way
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise TesseraError(f"{folder}: SAELens cannot load this {config['architecture']} SAE: {reason}") from error
+    logger.info("%s: architecture %s is encoded by SAELens", folder, config["architecture"])
 
 
 def _centred(folder: Path, options: dict) -> bool:
@@ -320,8 +342,8 @@ def _check_model(folder: Path, trained_on: str | None, model: str | None, same_m
         )
 
 
-def load_encoder(path: Path, device: torch.device, matmul: torch.dtype = torch.float32) -> Encoder:
-    """The encoder that `prepare` wrote to `path`, on `device`.
+def load_encoder(path: Path, scratch: Scratch) -> Encoder:
+    """The encoder that `prepare` wrote to `path`, on the device and in the precision of `scratch`.
 
     Raises:
         TesseraError: it does not fit on the device.
@@ -330,7 +352,7 @@ def load_encoder(path: Path, device: torch.device, matmul: torch.dtype = torch.f
         config = json.loads(file.metadata()["tessera"])
     kind = SAELens if "saelens" in config else ENCODERS[config["architecture"]]
     try:
-        return kind(_read(path), config, device, matmul)
+        return kind(_read(path), config, scratch)
     except torch.OutOfMemoryError:
         raise TesseraError(
             f"out of memory loading {path}: give this pass fewer widths, the rest a pass of their own"

@@ -31,6 +31,7 @@ CHUNK = 2048
 BUFFER_BYTES = 256 * 2**20  # of tokens that are shuffled together
 SPARSITY_GAIN = 0.05  # per step; with it, 200 steps reach the wanted L0
 CHECKPOINT_SECONDS = 60
+CHECKPOINT_FILES = ("trainer_state.pt", "activation_scaler.json", "sae.safetensors", "checkpoint.json")
 
 TOPK = {"rescale_acts_by_decoder_norm": True}
 BATCHTOPK = {
@@ -146,7 +147,8 @@ def train(
         for file in part.iterdir():
             file.chmod(0o644)
         quality = measure(SAE.load_from_disk(part, device=device), held_out_ND)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    for left in (checkpoint, checkpoint.with_name(f".{checkpoint.name}.part")):  # the part of a killed `_save`
+        shutil.rmtree(left, ignore_errors=True)
     logger.info("width %d: %s", width, quality.row(0, named=True))
     return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
 
@@ -210,8 +212,8 @@ def _save(trainer: SAETrainer, checkpoint: Path, identity: str) -> None:
 
 def _resume(trainer: SAETrainer, checkpoint: Path, identity: str) -> bool:
     """Put `trainer` where `checkpoint` left it; False where there is none, or one of another training."""
-    if not checkpoint.is_dir():
-        return False
+    if not all((checkpoint / name).is_file() for name in CHECKPOINT_FILES):
+        return False  # none, or what a kill left of one that was being replaced
     state = json.loads((checkpoint / "checkpoint.json").read_text())
     if state["identity"] != identity:
         logger.info("%s is of another training; starting anew", checkpoint)

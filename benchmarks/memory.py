@@ -1,0 +1,71 @@
+"""Peak memory of the activations and pooling stages against the number of examples.
+
+python benchmarks/memory.py [--examples 1000 10000 100000]
+
+Short texts, a small random model, one SAE, shards of the default 10,000 examples; each row is a process of its own.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import library  # noqa: F401 (makes it importable)
+import polars as pl
+import torch
+from harness import measure, resident, table
+
+SHARD = 10_000
+
+
+def prepare(*arguments):
+    return arguments
+
+
+def extract_all(state):
+    import synthetic
+    from tessera.extract import extract
+    from tessera.models import load_model
+
+    torch.set_num_threads(2)
+    root, examples, number = state
+    spec = synthetic.spec(root, max_tokens=32)
+    model = load_model("benchmark", spec, spec, seed=0)
+    for start in range(0, number, SHARD):
+        shard = pl.scan_parquet(examples).slice(start, SHARD).select("example", "text").collect()
+        saes = {(1, "2048"): synthetic.encoder(root, 1, 2048)}
+        out = root / f"shards-{number}" / str(start // SHARD)
+        extract(model, shard, saes, [1], out, max_tokens=32, activation_dtype="float16")
+    return resident("VmHWM")
+
+
+def pool_all(state):
+    from tessera.pooling import pool_shards
+
+    root, _, number = state
+    shards = sorted((root / f"shards-{number}").rglob("latents/**/*.parquet"))
+    pool_shards(shards, {pooling: root / f"{pooling}.parquet" for pooling in ("sum", "max", "top20")})
+    return resident("VmHWM")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--examples", type=int, nargs="+", default=[1000, 10000, 100000])
+    options = parser.parse_args()
+    import synthetic
+
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        synthetic.save_study(root, "small", 20, [1], [2048])
+        for number in options.examples:
+            examples = root / f"examples-{number}.parquet"
+            synthetic.texts(number, mean_words=8).write_parquet(examples, row_group_size=SHARD)
+            rows[str(number)] = {
+                name: measure(prepare, work, root, examples, number)["result"]
+                for name, work in (("activations_mib", extract_all), ("pooling_mib", pool_all))
+            }
+    print(table(rows, {"activations_mib": ".0f", "pooling_mib": ".0f"}))
+
+
+if __name__ == "__main__":
+    main()
