@@ -35,7 +35,7 @@ EXPLAINED = {  # at least, after 400 steps; the penalty shrinks what a standard 
     "matryoshka_batchtopk": 0.85,
     "topk": 0.85,
     "jumprelu": 0.8,
-    "standard": 0.5,
+    "standard": 0.4,
     "gated": 0.85,
 }
 

@@ -154,9 +154,7 @@ class Gated(Encoder):
 
     def __init__(self, tensors, config, scratch):
         super().__init__(tensors, config, scratch)
-        self.W_magnitude = (tensors["W_enc"] * tensors["r_mag"].exp()).to(
-            scratch.device, scratch.matmul
-        )
+        self.W_magnitude = (tensors["W_enc"] * tensors["r_mag"].exp()).to(scratch.device, scratch.matmul)
         self.b_magnitude = tensors["b_mag"].to(scratch.device)
 
     def activate(self, x_ND, pre_NW, active_NW):

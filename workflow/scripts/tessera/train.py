@@ -19,6 +19,7 @@ from sae_lens import SAE, SAETrainer
 from sae_lens.config import SAETrainerConfig
 from safetensors.torch import load_file, save_file
 
+from tessera import VERSIONS
 from tessera.errors import TesseraError
 from tessera.io import atomic
 from tessera.sae import HOOKS
@@ -29,7 +30,7 @@ HELD_OUT, HELD_OUT_MOST = 0.1, 65536  # share of the cached tokens, the last tex
 CALIBRATION = 4096  # training tokens that set the thresholds
 CHUNK = 2048
 BUFFER_BYTES = 256 * 2**20  # of tokens that are shuffled together
-SPARSITY_GAIN = 0.05  # per step; with it, 200 steps reach the wanted L0
+SPARSITY_GAIN, SPARSITY_LEAD = 0.05, 20  # per step, steps: 200 steps reach the wanted L0, hardly overshooting
 CHECKPOINT_SECONDS = 60
 CHECKPOINT_FILES = ("trainer_state.pt", "activation_scaler.json", "sae.safetensors", "checkpoint.json")
 
@@ -126,7 +127,7 @@ def train(
     )
     _start_at_data(trainer.sae, train_ND, seed)
     identity = [layer, hook, width, architecture, k, steps, batch_tokens, learning_rate, seed]
-    identity += [cache.stat().st_size, cache.stat().st_mtime_ns]
+    identity += [VERSIONS["train_sae"], sae_lens.__version__, cache.stat().st_size, cache.stat().st_mtime_ns]
     checkpoint = out.with_name("checkpoint")
     sae = fit(trainer, train_ND, k, seed, checkpoint, json.dumps(identity))
     with atomic(out) as part:
@@ -170,12 +171,28 @@ def _new_sae(architecture: str, d_in: int, width: int, k: int, device: str) -> s
     return getattr(sae_lens, f"{name}TrainingSAE")(config)
 
 
+class Steering:
+    """Weighs the sparsity penalty so that k latents are active: up where more are, down where fewer soon will be."""
+
+    def __init__(self, k: int):
+        self.k, self.off, self.slope = k, None, 0.0
+
+    def step(self, scheduler, l0: float) -> None:
+        off = math.log(max(l0, 1e-3) / self.k)
+        if self.off is not None:
+            self.slope = 0.8 * self.slope + 0.2 * (off - self.off)
+        self.off = off
+        push = max(-1.0, min(1.0, off + SPARSITY_LEAD * self.slope))
+        scheduler.current_value = scheduler.final_value = scheduler.current_value * math.exp(SPARSITY_GAIN * push)
+
+
 def fit(
     trainer: SAETrainer, train_ND: np.ndarray, k: int, seed: int, checkpoint: Path, identity: str
 ) -> sae_lens.TrainingSAE:
     """All steps of `trainer`, from `checkpoint` on where one with this `identity` is there; the input scale folded."""
     steps, size = trainer.cfg.total_training_steps, trainer.cfg.train_batch_size_samples
-    if not _resume(trainer, checkpoint, identity):
+    steering = Steering(k)
+    if not _resume(trainer, steering, checkpoint, identity):
         trainer.activation_scaler.estimate_scaling_factor(
             d_in=train_ND.shape[1], data_provider=batches(train_ND, size, seed), n_batches_for_norm_estimate=20
         )
@@ -184,10 +201,10 @@ def fit(
     for step in range(first, steps):
         output = trainer.step(next(provider))
         trainer.n_training_steps += 1
-        for scheduler in trainer.coefficient_schedulers.values():
-            _steer(scheduler, (output.feature_acts != 0).sum().item() / size, k)
+        for scheduler in trainer.coefficient_schedulers.values():  # at most one
+            steering.step(scheduler, (output.feature_acts != 0).sum().item() / size)
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(trainer, checkpoint, identity)
+            _save(trainer, steering, checkpoint, identity)
             saved = time.monotonic()
             rate = (step + 1 - first) / (saved - started)
             logger.info("step %d of %d, %.1f steps/s, %.0f s left", step + 1, steps, rate, (steps - step - 1) / rate)
@@ -195,22 +212,17 @@ def fit(
     return trainer.sae.eval()
 
 
-def _steer(scheduler, l0: float, k: int) -> None:
-    """Weigh the sparsity penalty up where more than k latents are active, down where fewer."""
-    off = max(-1.0, min(1.0, math.log(max(l0, 1e-3) / k)))
-    scheduler.current_value = scheduler.final_value = scheduler.current_value * math.exp(SPARSITY_GAIN * off)
-
-
-def _save(trainer: SAETrainer, checkpoint: Path, identity: str) -> None:
+def _save(trainer: SAETrainer, steering: Steering, checkpoint: Path, identity: str) -> None:
     with atomic(checkpoint) as part:
         trainer.save_trainer_state(part)
         weights = {name: tensor.contiguous() for name, tensor in trainer.sae.state_dict().items()}
         save_file(weights, part / "sae.safetensors", metadata={"identity": identity})
         coefficients = {name: scheduler.current_value for name, scheduler in trainer.coefficient_schedulers.items()}
-        (part / "checkpoint.json").write_text(json.dumps({"identity": identity, "coefficients": coefficients}))
+        state = {"identity": identity, "coefficients": coefficients, "steering": [steering.off, steering.slope]}
+        (part / "checkpoint.json").write_text(json.dumps(state))
 
 
-def _resume(trainer: SAETrainer, checkpoint: Path, identity: str) -> bool:
+def _resume(trainer: SAETrainer, steering: Steering, checkpoint: Path, identity: str) -> bool:
     """Put `trainer` where `checkpoint` left it; False where there is none, or one of another training."""
     if not all((checkpoint / name).is_file() for name in CHECKPOINT_FILES):
         return False  # none, or what a kill left of one that was being replaced
@@ -223,6 +235,7 @@ def _resume(trainer: SAETrainer, checkpoint: Path, identity: str) -> bool:
     for name, value in state["coefficients"].items():
         scheduler = trainer.coefficient_schedulers[name]
         scheduler.current_value = scheduler.final_value = value
+    steering.off, steering.slope = state["steering"]
     logger.info("going on from step %d", trainer.n_training_steps)
     return True
 
