@@ -48,6 +48,8 @@ wildcard_constraints:
     layer=r"\d+",
     width=r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?",
     texts=r"[A-Za-z0-9][\w.-]*",
+    scenario=r"[A-Za-z0-9][\w.-]*",
+    source=r"[A-Za-z0-9][\w.-]*",
     pooling=r"[a-z0-9]+",
 
 
@@ -106,9 +108,7 @@ def tokens_to_cache(wildcards):
 
 def hooks_to_cache(wildcards):
     """layer → hook of each layer of a pass that trains SAEs on these texts."""
-    recipes = [
-        (layer, sae_source(wildcards.model, width).get("train")) for layer, width in pass_cells(wildcards)
-    ]
+    recipes = [(layer, sae_source(wildcards.model, width).get("train")) for layer, width in pass_cells(wildcards)]
     layers = {layer for layer, recipe in recipes if recipe and cached_texts(recipe) == wildcards.texts}
     return {layer: hook_of(wildcards.model) for layer in sorted(layers)}
 
@@ -220,10 +220,68 @@ def every_cell(part):
     }
 
 
+def transfer_spec(wildcards):
+    """What the library's Transfer takes of a scenario, for one source."""
+    scenario = STUDY["transfers"][wildcards.scenario]
+    kept = {key: scenario[key] for key in ("targets", "translated", "fractions")}
+    return {"sources": scenario["sources"] if wildcards.source == grid.JOINT else [wildcards.source], **kept}
+
+
+def transfer_data(wildcards):
+    """The data sets that one source of a scenario needs, each once."""
+    spec = transfer_spec(wildcards)
+    return list(dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()]))
+
+
+def transfer_examples(wildcards):
+    return expand(grid.EXAMPLES, data=transfer_data(wildcards))
+
+
+def transfer_features(wildcards):
+    """Pooling by pooling, the data sets in the order of transfer_data."""
+    return [
+        grid.FEATURES.format(**wildcards, data=data, pooling=pooling)
+        for pooling in POOLINGS
+        for data in transfer_data(wildcards)
+    ]
+
+
+def transfer_shards(wildcards):
+    number = grid.pass_of(MODELS, wildcards.model, wildcards.layer)
+    return [
+        grid.ACTIVATIONS.format(model=wildcards.model, data=data, number=number, shard=shard)
+        for data in transfer_data(wildcards)
+        for shard in shards(data)
+    ]
+
+
+def every_transfer(part):
+    """One part (scores, predictions) of every transfer, by the features it is probed on."""
+    pairs = [
+        {"scenario": scenario, "source": source}
+        for scenario, spec in STUDY["transfers"].items()
+        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]
+    ]
+    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}
+    return {
+        "sae": [
+            f for pair in pairs for cell in SAE_CELLS for f in expand(grid.TRANSFER, **pair, **cell, part=part, **axes)
+        ],
+        "hidden": [
+            f
+            for pair in pairs
+            for cell in LAYER_CELLS
+            for f in expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
+        ],
+        "tfidf": [f for pair in pairs for f in expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)],
+    }
+
+
 CELLS = {part: every_cell(part) for part in PARTS}
-QUALITIES = [
-    grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])
-]
+TRANSFER_PARTS = ["scores", "predictions"]
+TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
+TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
+QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
 
 
 def published_l0(model, layer, width, **_):
@@ -231,9 +289,7 @@ def published_l0(model, layer, width, **_):
     return [model, int(layer), width, releases.find(sae_source(model, width), layer, grid.split_width(width)[0])[1]]
 
 
-PUBLISHED_L0 = [
-    published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])
-]
+PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
 TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}

@@ -61,8 +61,16 @@ rule scores:
     input:
         *CELLS["scores"].values(),
         "results/tables/scores.csv",
+        *TRANSFER_CELLS["scores"].values(),
+        rules.transfer_tables.output if STUDY["transfers"] else [],
 
 
 rule figures:
     input:
         rules.draw.output,
+        expand(
+            "results/figures/scenario={scenario}/{figure}.{kind}",
+            scenario=STUDY["transfers"],
+            figure=["matrix", "curves"],
+            kind=["pdf", "png"],
+        ),

@@ -11,6 +11,7 @@ with job(snakemake) as log:
     task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
     files = [Path(shard) / f"hidden/layer={snakemake.wildcards.layer}.parquet" for shard in snakemake.input.shards]
     for pooling in snakemake.params.poolings:
-        cell = task.run(standardise(read_hidden(files, pooling), task.train_E))
+        hidden_ED = read_hidden(files, pooling)
+        cell = task.run(standardise(hidden_ED[task.train_E])(hidden_ED))
         log.info("%s: %s", pooling, cell.scores.to_dicts())
         cell.write(file for file in snakemake.output if f"/pooling={pooling}/" in file)

@@ -7,8 +7,8 @@ from tessera.probe import Task
 
 with job(snakemake) as log:
     task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
-    texts = task.examples["text"].to_list()
+    texts = task.examples["text"].to_numpy()
     for unit in snakemake.params.units:
-        cell = task.run(tfidf(texts, task.train_E, unit))
+        cell = task.run(tfidf(texts[task.train_E], unit)(texts))
         log.info("%s: %s", unit, cell.scores.to_dicts())
         cell.write(file for file in snakemake.output if f"/unit={unit}/" in file)

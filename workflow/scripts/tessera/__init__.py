@@ -13,6 +13,7 @@ VERSIONS = {
     "activations": 2,
     "features": 1,
     "probes": 1,
+    "transfer": 1,
     "tables": 1,
     "figures": 1,
 }

@@ -1,6 +1,7 @@
 """What an SAE must beat: hidden states over the same content tokens, and bags of words."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +29,22 @@ def read_hidden(files: list[Path], pooling: str) -> np.ndarray:
     return hidden_ED[np.argsort(example_E, kind="stable")]
 
 
-def standardise(hidden_ED: np.ndarray, train_E: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance per dimension on the training rows."""
-    return StandardScaler().fit(hidden_ED[train_E]).transform(hidden_ED).astype(np.float32)
+def standardise(train_ED: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Zero mean and unit variance per dimension of the training rows."""
+    scaler = StandardScaler().fit(train_ED)
+    return lambda hidden_ED: scaler.transform(hidden_ED).astype(np.float32)
 
 
-def tfidf(texts: list[str], train_E: np.ndarray, unit: str) -> sp.csr_array:
+def tfidf(training: np.ndarray, unit: str) -> Callable[[np.ndarray], sp.csr_array]:
     """TF-IDF [E, n-grams] of `unit` (word 1-2-grams, char 2-5-grams) seen in two training texts at least.
 
     No stop words: a list of one language is unfair to the others. Words mean little in a script without spaces.
     """
     analyzer, ngrams = NGRAMS[unit]
     options = {"analyzer": analyzer, "ngram_range": ngrams, "sublinear_tf": True, "dtype": np.float32}
-    training = [text for text, train in zip(texts, train_E, strict=True) if train]
     try:
         vectoriser = TfidfVectorizer(min_df=2, **options).fit(training)
     except ValueError:  # a script without spaces: whole sentences are "words", and none occurs twice
         logger.warning("no %s occurs in two training texts: those that occur in one are kept", unit)
         vectoriser = TfidfVectorizer(**options).fit(training)
-    return sp.csr_array(vectoriser.transform(texts))
+    return lambda texts: sp.csr_array(vectoriser.transform(texts))

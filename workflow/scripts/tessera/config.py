@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tessera import releases
 from tessera.errors import TesseraError, shorten
-from tessera.grid import parse_threshold, parse_width, split_width
+from tessera.grid import JOINT, parse_threshold, parse_width, split_width
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
@@ -36,12 +36,32 @@ def load(config: dict) -> dict:
             _known(f"saes.{name}.train.texts", texts, study["datasets"])
     for name, model in study["models"].items():
         _check_model(name, model, study)
+    for name, scenario in study["transfers"].items():
+        _check_transfer(f"transfers.{name}", scenario, study["datasets"])
     for name, dataset in study["datasets"].items():
         if "hub" in dataset and "max_examples" not in dataset:
             raise TesseraError(
                 f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"
             )
     return study
+
+
+def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
+    scenario.setdefault("targets", scenario["sources"])
+    for role in ("sources", "targets"):
+        for data in scenario[role]:
+            _known(f"{key}.{role}", data, datasets)
+    for target, data in scenario["translated"].items():
+        _known(f"{key}.translated", target, scenario["targets"])
+        _known(f"{key}.translated.{target}", data, datasets)
+    if JOINT in scenario["sources"]:
+        raise TesseraError(
+            f"config key {key}.sources: {JOINT!r} means all sources together; name the data set otherwise"
+        )
+    if scenario["joint"] and len(scenario["sources"]) < 2:
+        raise TesseraError(f"config key {key}.joint: there is one source only")
+    if 1.0 not in scenario["fractions"]:
+        raise TesseraError(f"config key {key}.fractions: 1.0 is missing, which the best cells are chosen at")
 
 
 def resolve(path: str) -> Path:

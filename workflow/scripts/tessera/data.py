@@ -73,6 +73,14 @@ def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) ->
     return frame.join(texts.select("text", "part"), on="text", maintain_order="left")["part"].to_numpy()
 
 
+def nested(frame: pl.DataFrame, fraction: float, *, seed: int) -> pl.Series:
+    """Which examples a share of the texts of each class keeps (rounded up); a larger share keeps these and more."""
+    texts = frame.group_by("text").agg(pl.col("id").min(), pl.col("label").min())
+    texts = texts.with_columns(order=_hashes(texts["id"], seed, "fraction"))
+    kept = pl.col("order").rank("ordinal").over("label") <= (pl.len().over("label") * fraction).ceil()
+    return frame["text"].is_in(texts.filter(kept)["text"].implode())
+
+
 def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The examples in the order of a seeded hash of their texts, each text once."""
     texts = frame.unique("text")

@@ -176,6 +176,83 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
     return figure
 
 
+KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF"}
+
+
+def transfer_matrix(best: pl.DataFrame) -> plt.Figure:
+    """Macro F1 by source and target, a panel per kind of features; trained on a target's own data: the diagonal.
+
+    The cell of each row is the one with the best cross-validated F1 on its source; intervals stand in the table.
+    """
+    whole = best.filter(~pl.col("control"), fraction=1.0).with_columns(
+        row=pl.when(condition="translated").then(pl.col("source") + ", translated").otherwise("source")
+    )
+    rows = whole["row"].unique(maintain_order=True).to_list()
+    targets = whole["target"].unique(maintain_order=True).to_list()
+    kinds = [kind for kind in KINDS if kind in whole["features"]]
+    wide = 0.4 + 0.075 * max(map(len, rows)) + 0.36 * len(targets)
+    with plt.rc_context(STYLE):
+        height = 0.35 + len(kinds) * (0.25 + 0.2 * len(rows)) + 0.06 * max(map(len, targets))
+        figure, axes = plt.subplots(len(kinds), 1, figsize=(max(COLUMN, wide), height), sharex=True, squeeze=False)
+        low, high = whole["macro_f1"].min(), whole["macro_f1"].max()
+        for axis, kind in zip(axes[:, 0], kinds, strict=True):
+            values = np.full((len(rows), len(targets)), np.nan)
+            for row, target, value in whole.filter(features=kind).select("row", "target", "macro_f1").iter_rows():
+                values[rows.index(row), targets.index(target)] = value
+            image = axis.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+            for (row, place), value in np.ndenumerate(values):
+                colour = "white" if image.norm(value) < 0.5 else "black"
+                text = "" if np.isnan(value) else f"{value:.2f}".lstrip("0")
+                axis.text(place, row, text, ha="center", va="center", fontsize=6, color=colour)
+            axis.set_title(KINDS[kind])
+            axis.set_yticks(range(len(rows)), rows)
+            axis.spines[:].set_visible(False)
+            axis.tick_params(length=0)
+        axes[-1, 0].set_xticks(range(len(targets)), targets, rotation=45, ha="right", rotation_mode="anchor")
+        axes[-1, 0].set_xlabel("tested on")
+        figure.supylabel("trained on", fontsize=7)
+    return figure
+
+
+def transfer_curves(best: pl.DataFrame) -> plt.Figure:
+    """Per target: macro F1 of the best SAE cell against the share of the training split, with 95 % intervals.
+
+    Trained on the target's own data, on all sources together, and (thin) on each other source.
+    """
+    cells = best.filter(~pl.col("control"), features="sae")
+    cells = cells if len(cells) else best.filter(~pl.col("control"), features="hidden")
+    targets = cells["target"].unique(maintain_order=True).to_list()
+    styles = {"native": (COLOURS[0], 1.0, "own data"), "joint": (COLOURS[2], 1.0, "all sources together")}
+    styles |= {"source": (COLOURS[1], 0.5, "another set"), "translated": (COLOURS[3], 0.5, "another set, translated")}
+    with plt.rc_context(STYLE):
+        rows = math.ceil(len(targets) / 2)
+        size = (COLUMN, 0.7 + 1.0 * rows)
+        figure, axes = plt.subplots(rows, 2, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for axis, target in zip(axes.flat, targets, strict=False):
+            for (condition, _), curve in cells.filter(target=target).group_by(
+                "condition", "source", maintain_order=True
+            ):
+                colour, width, label = styles[condition]
+                curve = curve.sort("fraction")
+                bars = _bars(curve) if condition in ("native", "joint") else None
+                axis.errorbar(
+                    curve["fraction"], curve["macro_f1"], bars, color=colour, lw=width, elinewidth=0.6, marker="o",
+                    markersize=2.5, label=label,
+                )  # fmt: skip
+            axis.set_title(target)
+            axis.set_xscale("log")
+            shares = cells["fraction"].unique().sort().to_list()
+            axis.set_xticks(shares, [f"{share:g}" for share in shares], rotation=45)
+            axis.minorticks_off()
+        for axis in axes.flat[len(targets) :]:
+            axis.set_visible(False)
+        figure.supxlabel("share of the training split", fontsize=7)
+        figure.supylabel(F1, fontsize=7)
+        found = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
+        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
 def _bars(points: pl.DataFrame) -> np.ndarray:
     """Distances [2, n] from the value to the ends of its interval."""
     value, low, high = (points[name].to_numpy() for name in ("macro_f1", "macro_f1_low", "macro_f1_high"))

@@ -19,6 +19,16 @@ PROBE = (
 )
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
+TRANSFER = (
+    "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
+    "/pooling={pooling}/threshold={threshold}/{part}.parquet"
+)
+TRANSFER_HIDDEN = (
+    "results/transfer/hidden/scenario={scenario}/source={source}/model={model}/layer={layer}/pooling={pooling}"
+    "/{part}.parquet"
+)
+TRANSFER_TFIDF = "results/transfer/tfidf/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
+JOINT = "joint"  # the source of a transfer that is all sources together
 
 
 def split_width(width: str) -> tuple[str, str | None]:

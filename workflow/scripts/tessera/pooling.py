@@ -133,12 +133,12 @@ def _among_largest(counts_N: np.ndarray, values: np.ndarray, n: int) -> np.ndarr
     return above
 
 
-def read_features(path: Path) -> sp.csr_array:
-    """The pooled features [E, W] as float32, examples ascending."""
+def read_features(path: Path, width: int | None = None) -> sp.csr_array:
+    """The pooled features [E, W] as float32, examples ascending; W is `width`, or the largest latent there is + 1."""
     table = read_parquet(path, ["example", "latent", "value"])
     lists = table["latent"].chunk(0)
     offsets_E, latents = lists.offsets.to_numpy(), lists.values.to_numpy()
     values = table["value"].chunk(0).values.to_numpy()
-    shape = (len(table), int(latents.max(initial=0)) + 1)
+    shape = (len(table), width or int(latents.max(initial=0)) + 1)
     features_EW = sp.csr_array((values, latents.astype(np.int32), offsets_E), shape=shape)
     return features_EW[np.argsort(table["example"].to_numpy(), kind="stable")]

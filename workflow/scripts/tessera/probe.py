@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,11 @@ class Thresholding:
         columns_K = np.flatnonzero(fires_W) if fires_W.any() else np.zeros(1, dtype=np.int64)  # a probe needs a column
         scale_K = abs(kept_EW[:, columns_K]).max(axis=0).toarray().ravel()
         return cls(value, columns_K, np.where(scale_K > 0, scale_K, 1).astype(np.float32))
+
+    @classmethod
+    def space(cls, train_EW: sp.csr_array, threshold: str) -> Callable[[sp.csr_array], sp.csr_array]:
+        """`apply` of `threshold` fitted on training features."""
+        return cls.fit(train_EW, threshold).apply
 
     def apply(self, features_EW: sp.csr_array) -> sp.csr_array:
         """The matrix [E, K] the probe sees, float32."""

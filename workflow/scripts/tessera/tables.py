@@ -19,6 +19,8 @@ HIVE = {
     "unit": pl.String,
     "pass": pl.Int64,
     "shard": pl.Int64,
+    "scenario": pl.String,
+    "source": pl.String,
 }
 CELL = ["features", "model", "layer", "width", "pooling", "threshold", "data"]
 

@@ -1,0 +1,203 @@
+"""Transfer: a probe fitted on one data set, or on several, scored on the test examples of others.
+
+Source and target share a feature space: the latents of one SAE, the dimensions of one layer, the n-grams of the
+training texts. The probe is the one of probe.py, and a probe fitted once for a source is scored on all its targets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from tessera.data import assign_parts, check_folds, classes, nested
+from tessera.errors import TesseraError, shorten
+from tessera.grid import JOINT
+from tessera.metrics import resample_weights, score
+from tessera.probe import fit_probe
+
+Features = sp.csr_array | np.ndarray  # [E, W]; texts [E] for n-grams
+Space = Callable[[Features], Callable[[Features], Features]]  # fitted on training features, then applied to any
+
+
+@dataclass
+class Test:
+    """The test examples of a target, as `data` holds them (a translation of the target, or the target itself)."""
+
+    target: str
+    condition: str
+    data: str
+    rows: np.ndarray  # of the features of `data`
+    examples: pl.DataFrame
+    label_E: np.ndarray
+    weights_BE: np.ndarray
+
+
+class Transfer:
+    """One source (or several, jointly) and its targets: labels, subsets, folds and resamples, shared by all cells.
+
+    Args:
+        examples: per data set its examples, as `load_examples` gives them.
+        sources: the data sets to train on.
+        targets: the data sets to test on.
+        translated: target → data set with the same ids, whose texts are translations of the target's.
+        fractions: shares of the training splits, nested in one another.
+
+    Raises:
+        TesseraError: labels or ids do not match, or a fraction leaves a class too small for the folds.
+    """
+
+    def __init__(
+        self,
+        examples: dict[str, pl.DataFrame],
+        sources: list[str],
+        targets: list[str],
+        translated: dict[str, str],
+        *,
+        fractions: list[float],
+        seed: int,
+        folds: int,
+        resamples: int,
+        C: list[float],
+    ):
+        self.examples = {data: frame.sort("example") for data, frame in examples.items()}
+        self.sources, self.fractions, self.seed, self.folds = sources, sorted(fractions), seed, folds
+        self.grid = [float(value) for value in C]
+        training = [self.examples[source].filter(split="train") for source in sources]
+        self.classes = classes(pl.concat(frame["label"] for frame in training))
+        self.tests = []
+        for target in targets:
+            condition = JOINT if len(sources) > 1 else "native" if sources == [target] else "source"
+            self.tests.append(self._test(target, condition, target, resamples))
+            if target in translated and sources != [target]:
+                self.tests.append(self._test(target, "translated", translated[target], resamples))
+        self.subsets = {fraction: self._subset(fraction) for fraction in self.fractions}
+
+    def _test(self, target: str, condition: str, data: str, resamples: int) -> Test:
+        wanted = self.examples[target].filter(split="test")
+        unknown = set(wanted["label"]) - set(self.classes)
+        if unknown:
+            raise TesseraError(f"{target} has the label {shorten(min(unknown))}, which {self.sources} do not have")
+        place = {id: row for row, id in enumerate(self.examples[data]["id"])}
+        missing = [id for id in wanted["id"] if id not in place]
+        if missing:
+            raise TesseraError(
+                f"{data} lacks {len(missing)} of the {len(wanted)} test examples of {target}, such as id "
+                f"{shorten(missing[0])}; translations need the ids of what they translate"
+            )
+        number = {label: index for index, label in enumerate(self.classes)}
+        return Test(
+            target,
+            condition,
+            data,
+            np.array([place[id] for id in wanted["id"]]),
+            wanted,
+            np.array([number[label] for label in wanted["label"]]),
+            resample_weights(wanted["group"].to_numpy(), resamples, self.seed),
+        )
+
+    def _subset(self, fraction: float) -> dict:
+        """Training rows per source, labels and folds of a nested share of the training splits."""
+        rows, frames = {}, []
+        for source in self.sources:
+            frame = self.examples[source].with_row_index("row").filter(split="train")
+            frame = frame.filter(nested(frame, fraction, seed=self.seed))
+            rows[source] = frame["row"].to_numpy()
+            prefix = f"{source}:" if len(self.sources) > 1 else ""
+            frames.append(frame.with_columns(id=prefix + pl.col("id")))
+        chosen = pl.concat(frames)
+        try:
+            check_folds(chosen, self.folds)
+        except TesseraError as error:
+            raise TesseraError(f"fraction {fraction:g} of the training split of {self.sources}: {error}") from None
+        number = {label: index for index, label in enumerate(self.classes)}
+        return {
+            "rows": rows,
+            "label_E": np.array([number[label] for label in chosen["label"]]),
+            "fold_E": assign_parts(chosen, self.folds, seed=self.seed, purpose="folds"),
+        }
+
+    def run(self, features: dict[str, Features], space: Space) -> dict[str, pl.DataFrame]:
+        """Fit one probe per fraction, score it on every target.
+
+        Args:
+            features: per data set, rows as its examples; columns mean the same everywhere.
+            space: fits on the chosen training rows what needs no labels (threshold, scale, vocabulary).
+
+        Returns:
+            scores: a row per fraction and target; predictions: a row per fraction, target and test example.
+        """
+        scores, predictions = [], []
+        for fraction, subset in self.subsets.items():
+            train = stack([features[source][rows] for source, rows in subset["rows"].items()])
+            apply = space(train)
+            train_EK = apply(train)
+            probe = fit_probe(train_EK, subset["label_E"], subset["fold_E"], self.classes, self.grid)
+            for test in self.tests:
+                probability_EC = probe.probabilities(apply(features[test.data][test.rows]))
+                place = {"target": test.target, "condition": test.condition, "fraction": fraction}
+                about = {"training_examples": train_EK.shape[0], "n_features": train_EK.shape[1], "C": probe.C}
+                about |= {"cv_macro_f1": probe.cv_macro_f1, "examples": len(test.rows), "converged": probe.converged}
+                scores.append({**place, **score(test.label_E, probability_EC, test.weights_BE), **about})
+                answers = test.examples.select("example", "id", "group", "label").with_columns(
+                    predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1))
+                )
+                columns = [pl.lit(value).alias(name) for name, value in place.items()]
+                predictions.append(answers.select(*columns, pl.all()))
+        return {"scores": pl.DataFrame(scores), "predictions": pl.concat(predictions)}
+
+
+def stack(parts: list[Features]) -> Features:
+    """Rows of several data sets, one below the other."""
+    return sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
+
+
+def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
+
+    All its targets, conditions and fractions. Nothing is chosen on the target.
+    """
+    cell = ["model", "layer", "width", "pooling", "threshold"]
+    whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
+    whole = whole.group_by("scenario", "source", "features", "control", maintain_order=True).first()
+    chosen = whole.select("scenario", "source", "features", "control", *cell)
+    return scores.join(chosen, on=chosen.columns, nulls_equal=True, maintain_order="left")
+
+
+def crossings(best: pl.DataFrame) -> pl.DataFrame:
+    """How much native data a transferred probe is worth, per scenario, kind of features, condition, source and target.
+
+    `native_examples`: the number of the target's own training examples at which the native curve first reaches the
+    transferred score, by linear interpolation over log examples; null where it never does. `below_smallest` says that
+    the smallest native fraction is as good already (its number stands there: an upper bound).
+    """
+    place = ["scenario", "features", "control", "target"]
+    native = best.filter(condition="native").sort("fraction")
+    curves = {key: group for key, group in native.group_by(place, maintain_order=True)}
+    rows = []
+    for row in best.filter(pl.col("condition") != "native", fraction=1.0).iter_rows(named=True):
+        curve = curves.get(tuple(row[key] for key in place))
+        if curve is None:
+            continue
+        examples, below = crossing(curve["training_examples"].to_numpy(), curve["macro_f1"].to_numpy(), row["macro_f1"])
+        rows.append(
+            {key: row[key] for key in ("scenario", "features", "control", "condition", "source", "target", "macro_f1")}
+            | {"native_macro_f1": curve["macro_f1"][-1], "native_examples": examples, "below_smallest": below}
+        )
+    schema = {"native_examples": pl.Float64, "below_smallest": pl.Boolean}
+    return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+
+
+def crossing(examples_F: np.ndarray, f1_F: np.ndarray, transferred: float) -> tuple[float | None, bool]:
+    """Where a curve of F1 over training examples (ascending) first reaches `transferred`; see `crossings`."""
+    above = np.flatnonzero(f1_F >= transferred)
+    if not len(above):
+        return None, False
+    first = int(above[0])
+    if first == 0:
+        return float(examples_F[0]), True
+    low, high = f1_F[first - 1], f1_F[first]
+    share = (transferred - low) / (high - low)
+    logs = np.log(examples_F[first - 1 : first + 1])
+    return float(np.exp(logs[0] + share * (logs[1] - logs[0]))), False

@@ -1,0 +1,21 @@
+"""Fit the probes of one layer's hidden states on a source, score them on all its targets."""
+
+from pathlib import Path
+
+import polars as pl
+from tessera.baselines import read_hidden, standardise
+from tessera.io import write_parquet
+from tessera.job import job
+from tessera.transfer import Transfer
+
+with job(snakemake) as log:
+    data, layer = snakemake.params.data, snakemake.wildcards.layer
+    examples = dict(zip(data, map(pl.read_parquet, snakemake.input.examples), strict=True))
+    transfer = Transfer(examples, **snakemake.params.scenario, **snakemake.params.settings)
+    shards, name = snakemake.input.shards, f"hidden/layer={layer}.parquet"
+    files = {one: [Path(shard) / name for shard in shards if f"/data={one}/" in shard] for one in data}
+    for pooling in snakemake.params.poolings:
+        found = transfer.run({one: read_hidden(files[one], pooling) for one in data}, standardise)
+        log.info("%s: %s", pooling, found["scores"].to_dicts())
+        for file in (out for out in snakemake.output if f"/pooling={pooling}/" in out):
+            write_parquet(file, found[Path(file).stem])

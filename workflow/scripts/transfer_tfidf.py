@@ -1,0 +1,21 @@
+"""Fit the probes of TF-IDF on a source, score them on all its targets."""
+
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+from tessera.baselines import tfidf
+from tessera.io import write_parquet
+from tessera.job import job
+from tessera.transfer import Transfer
+
+with job(snakemake) as log:
+    data = snakemake.params.data
+    examples = dict(zip(data, map(pl.read_parquet, snakemake.input.examples), strict=True))
+    transfer = Transfer(examples, **snakemake.params.scenario, **snakemake.params.settings)
+    texts = {name: transfer.examples[name]["text"].to_numpy() for name in data}
+    for unit in snakemake.params.units:
+        found = transfer.run(texts, partial(tfidf, unit=unit))
+        log.info("%s: %s", unit, found["scores"].to_dicts())
+        for file in (out for out in snakemake.output if f"/unit={unit}/" in out):
+            write_parquet(file, found[Path(file).stem])
