@@ -141,6 +141,38 @@ BAD = {
     "texts of no data set": ("saes/s/train/texts", ["e"], ["config key saes.s.train.texts", "'e'", "allowed: d"]),
     "thresholds 1 and 1.0": ("grid/thresholds", [1, 1.0], ["config key grid.thresholds", "non-unique"]),
     "thresholds 1 and '1.0'": ("grid/thresholds", [1, "1.0"], ["config key grid.thresholds", "non-unique"]),
+    "transfer from nothing": ("transfers", {"t": {"sources": ["e"]}}, ["transfers.t.sources", "'e'", "allowed: d"]),
+    "transfer without sources": ("transfers", {"t": {}}, ["config key transfers.t", "sources is missing"]),
+    "transfer to nothing": (
+        "transfers",
+        {"t": {"sources": ["d"], "targets": ["d", "e"]}},
+        ["config key transfers.t.targets", "'e'", "allowed: d"],
+    ),
+    "a source twice": ("transfers", {"t": {"sources": ["d", "d"]}}, ["config key transfers.t.sources", "non-unique"]),
+    "joint of one source": ("transfers", {"t": {"sources": ["d"], "joint": True}}, ["transfers.t.joint", "one source"]),
+    "fractions without the whole": (
+        "transfers",
+        {"t": {"sources": ["d"], "fractions": [0.1, 0.5]}},
+        ["config key transfers.t.fractions", "1.0 is missing"],
+    ),
+    "no fractions": ("transfers", {"t": {"sources": ["d"], "fractions": []}}, ["transfers.t.fractions", "non-empty"]),
+    "a fraction of none": ("transfers", {"t": {"sources": ["d"], "fractions": [0, 1]}}, ["transfers.t.fractions[0]"]),
+    "a fraction above the whole": (
+        "transfers",
+        {"t": {"sources": ["d"], "fractions": [1, 2]}},
+        ["config key transfers.t.fractions[1]", "2"],
+    ),
+    "translations of no target": (
+        "transfers",
+        {"t": {"sources": ["d"], "translated": {"e": "d"}}},
+        ["config key transfers.t.translated", "'e'", "allowed: d"],
+    ),
+    "translations in no data set": (
+        "transfers",
+        {"t": {"sources": ["d"], "translated": {"d": "e"}}},
+        ["config key transfers.t.translated.d", "'e'", "allowed: d"],
+    ),
+    "scenario that leaves": ("transfers", {"..": {"sources": ["d"]}}, ["config key transfers", "'..'"]),
     "name with a backslash": ("datasets/a\\b", {"path": "x"}, ["config key datasets", "folder"]),
     "name that leaves": ("datasets/..", {"path": "x"}, ["config key datasets", "'..'", "folder"]),
     "model that leaves": ("models/..", {"path": "x", "passes": [{"1": []}]}, ["config key models", "'..'", "folder"]),
@@ -172,6 +204,20 @@ def test_name_that_is_no_folder(config, section, name):
 def test_missing_section(config, section):
     del config[section]
     check(config, [f"{section} is missing"])
+
+
+def test_a_source_called_joint(config):
+    config["datasets"]["joint"] = {"path": "j.csv"}
+    config["transfers"] = {"t": {"sources": ["d", "joint"]}}
+    check(config, ["config key transfers.t.sources", "'joint'", "all sources together"])
+    config["transfers"] = {"t": {"sources": ["d"], "targets": ["joint"]}}
+    assert load(config)["transfers"]["t"]["targets"] == ["joint"]
+
+
+def test_defaults_of_a_transfer(config):
+    config["transfers"] = {"t": {"sources": ["d"]}}
+    whole = {"sources": ["d"], "targets": ["d"], "joint": False, "translated": {}, "fractions": [1.0]}
+    assert load(config)["transfers"] == {"t": whole}
 
 
 def check(config, expected):

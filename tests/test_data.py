@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tessera.data import assign_parts, classes, count_examples, describe, load_examples, shuffled
+from tessera.data import assign_parts, classes, count_examples, describe, load_examples, nested, shuffled
 from tessera.errors import TesseraError
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
@@ -155,6 +155,34 @@ def test_parts_depend_on_seed_and_purpose_only():
 def test_parts_are_the_same_in_every_version():
     """If this fails, every published split changes: raise the version of the examples stage."""
     assert assign_parts(rows(12), 3, seed=0, purpose="folds").tolist() == [0, 0, 0, 2, 2, 1, 2, 1, 0, 1, 1, 2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs=texts, low=st.floats(0.01, 1), high=st.floats(0.01, 1), random=st.randoms(use_true_random=False))
+def test_shares_are_nested_in_any_order_of_rows(pairs, low, high, random):
+    low, high = sorted((low, high))
+    frame = numbered(pairs)
+    few_E, many_E = nested(frame, low, seed=0), nested(frame, high, seed=0)
+    assert not (few_E & ~many_E).any()
+    assert nested(frame, 1.0, seed=0).all()
+    assert frame.filter(few_E)["text"].is_in(frame.filter(~few_E)["text"].implode()).sum() == 0
+    order = list(range(len(frame)))
+    random.shuffle(order)
+    assert nested(frame[order], low, seed=0).to_list() == few_E.gather(order).to_list()
+    labels = pl.col("label").unique().sort().str.join(",")
+    by_text = frame.with_columns(kept=few_E).group_by("text").agg(labels, pl.col("kept").first())
+    for size, kept in by_text.group_by("label").agg(pl.len(), pl.col("kept").sum()).select("len", "kept").iter_rows():
+        assert low * size - 1e-6 <= kept < low * size + 1
+
+
+@pytest.mark.parametrize(("fraction", "kept"), [(0.07, 7), (0.1, 10), (0.101, 11), (0.55, 55), (0.001, 1), (1.0, 100)])
+def test_a_share_of_each_class_is_rounded_up(fraction, kept):
+    frame = rows(200, classes=("yes", "no"))
+    assert frame.filter(nested(frame, fraction, seed=0))["label"].value_counts()["count"].to_list() == [kept, kept]
+
+
+def test_shares_depend_on_the_seed():
+    assert (nested(rows(), 0.5, seed=0) != nested(rows(), 0.5, seed=1)).any()
 
 
 def test_one_example_in_five_is_in_the_test_split(tmp_path):
@@ -407,7 +435,7 @@ def test_a_class_whose_texts_all_carry_another_label_too(tmp_path):
     pl.DataFrame({"text": [f"t{i}" for i in range(40)] + ["t1"], "label": labels}).write_csv(path)
     spec = {"path": str(path), "text": "text", "label": "label"}
     for seed in range(4):
-        with pytest.raises(TesseraError, match=r"class 'b' has 0 distinct|one class only"):
+        with pytest.raises(TesseraError, match=r"class 'b' has [01] distinct|one class only"):
             load_examples("d", spec, seed=seed, folds=5)
 
 
@@ -416,3 +444,43 @@ def test_no_rows(tmp_path):
     path.write_text("text,label\n")
     with pytest.raises(TesseraError, match="no rows"):
         load_examples("d", {"path": str(path), "text": "text", "label": "label"}, seed=0)
+
+
+# Rows and groups of the user's choice
+
+
+def prompts(tmp_path):
+    """Answers of three models to forty prompts, two of which are spelled alike."""
+    rows = [
+        {
+            "prompt": f"p{number}",
+            "text": f"question {min(number, 38)}",
+            "label": (number + model) % 2,
+            "model": f"m{model}",
+        }
+        for number in range(40)
+        for model in range(3)
+    ]
+    path = tmp_path / "prompts.csv"
+    pl.DataFrame(rows).write_csv(path)
+    return {"path": str(path), "text": "text", "label": "label"}
+
+
+def test_a_group_stays_on_one_side_of_every_split(tmp_path):
+    frame = load_examples("d", prompts(tmp_path) | {"group": "prompt"}, seed=0)
+    assert frame["group"].n_unique() == 39  # p38 and p39 share their text
+    assert frame.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+    fold_E = assign_parts(frame.with_columns(text=frame["id"]), 3, seed=0, purpose="folds")
+    assert frame.with_columns(fold=fold_E).group_by("group").agg(pl.col("fold").n_unique())["fold"].max() == 1
+
+
+def test_rows_are_chosen_by_value(tmp_path):
+    spec = prompts(tmp_path)
+    frame = load_examples("d", spec | {"where": {"model": "m1"}}, seed=0)
+    assert len(frame) == 40
+    with pytest.raises(TesseraError, match=r"datasets.d.where.model: no row has 'm9'; there: \['m0', 'm1', 'm2'\]"):
+        load_examples("d", spec | {"where": {"model": "m9"}}, seed=0)
+    with pytest.raises(TesseraError, match=r"datasets.d.where: no column 'lang'; there: prompt, text, label, model"):
+        load_examples("d", spec | {"where": {"lang": "en"}}, seed=0)
+    with pytest.raises(TesseraError, match=r"datasets.d.group: no column 'nope'"):
+        load_examples("d", spec | {"group": "nope"}, seed=0)

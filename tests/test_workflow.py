@@ -236,6 +236,86 @@ def test_without_its_activations_a_finished_study_stays_finished(copy):
     assert "Nothing to be done" in snakemake(copy)
 
 
+SCENARIO = {"sources": ["weather", "own"], "joint": True, "fractions": [0.4, 1]}
+MOVED = ["--", "results/tables/transfer.csv", *(f"results/figures/scenario=move/{f}.pdf" for f in ("matrix", "curves"))]
+
+
+@pytest.fixture(scope="module")
+def transferred(study, tmp_path_factory) -> Path:
+    """The finished study with a scenario, one set's test examples translated and in another order."""
+    folder = tmp_path_factory.mktemp("transferred") / "study"
+    shutil.copytree(study, folder)
+    texts("o", 90, 2)[60:].reverse().write_csv(folder / "translations.csv")
+
+    def edit(config):
+        columns = {key: config["datasets"]["own"][key] for key in ("text", "label", "id")}
+        config["datasets"]["moved"] = {"path": "translations.csv", **columns}
+        config["transfers"] = {"move": {**SCENARIO, "translated": {"own": "moved"}}}
+        config["baselines"] = {"hidden": [], "tfidf": ["word"]}  # a job per source and layer saved
+
+    change(folder, edit)
+    snakemake(folder, *MOVED)
+    return folder
+
+
+def test_every_transfer_is_in_the_tables(transferred):
+    tables = {name: pl.read_parquet(transferred / f"results/tables/{name}.parquet") for name in ("transfer", "scores")}
+    for name in ("transfer_best", "crossings", "transfer_predictions"):
+        tables[name] = pl.read_parquet(transferred / f"results/tables/{name}.parquet")
+    pairs = {("joint", "own", "joint"), ("joint", "weather", "joint"), ("weather", "weather", "native")}
+    pairs |= {("own", "own", "native"), ("own", "weather", "source"), ("weather", "own", "source")}
+    pairs |= {("joint", "own", "translated"), ("weather", "own", "translated")}
+    expected = {(*pair, fraction) for pair in pairs for fraction in (0.4, 1.0)}
+    place = ["source", "target", "condition", "fraction"]
+    cells = {("sae", False): 1 * 2 * 3, ("tfidf", False): 1}
+    for name, kept in (("transfer", cells), ("transfer_best", dict.fromkeys(cells, 1))):
+        for kind, number in kept.items():
+            rows = tables[name].filter(features=kind[0], control=kind[1])
+            assert rows.group_by(place).len().sort(place).rows() == [(*row, number) for row in sorted(expected)]
+        assert set(tables[name].group_by("features", "control").len().select("features", "control").rows()) == set(
+            cells
+        )
+        csv = pl.read_csv(transferred / f"results/tables/{name}.csv")
+        assert csv.shape == tables[name].shape and csv.columns == tables[name].columns
+    assert len(tables["crossings"]) == len(cells) * sum(condition != "native" for *_, condition in pairs)
+    cell = ["features", "model", "layer", "width", "pooling", "threshold"]
+    native = tables["transfer"].filter(condition="native", fraction=1.0).with_columns(data="target")
+    both = native.join(tables["scores"].filter(split="test"), on=[*cell, "data"], nulls_equal=True)
+    assert len(both) == len(native) == 2 * sum(cells.values())
+    for column in ("macro_f1", "roc_auc_low", "C", "n_features", "training_examples"):
+        assert both[column].to_list() == both[f"{column}_right"].to_list()
+    answers = tables["transfer_predictions"].filter(condition="translated")["id"].unique()
+    assert sorted(answers) == sorted(f"o-{index}" for index in range(60, 90))
+
+
+def test_transfers_are_drawn(transferred):
+    for figure in ("matrix", "curves"):
+        for kind in ("pdf", "png"):
+            assert (transferred / f"results/figures/scenario=move/{figure}.{kind}").stat().st_size > 1000
+
+
+def test_a_scenario_touches_no_features(copy):
+    change(copy, lambda config: config.update(transfers={"move": SCENARIO}))
+    jobs = {"transfer": 3, "transfer_hidden": 9, "transfer_tfidf": 3, "transfer_tables": 1, "draw_transfer": 2}
+    assert planned(copy) == jobs
+    cell = "model=bert/layer=2/pooling=mean/scores.parquet"
+    file = f"results/transfer/hidden/scenario=move/source=own/{cell}"
+    snakemake(copy, "--", file)
+    native = pl.read_parquet(copy / file).filter(target="own", fraction=1.0)["macro_f1", "C", "roc_auc_low"]
+    alone = "results/baselines/hidden/model=bert/layer=2/data=own/pooling=mean/scores.parquet"
+    assert native.equals(pl.read_parquet(copy / alone)["macro_f1", "C", "roc_auc_low"])
+
+
+def test_a_target_touches_no_features(transferred):
+    """`moved` was a translation until now: it is cached."""
+    assert planned(transferred, *MOVED) == {}
+    before = (transferred / "study.yaml").read_text()
+    change(transferred, lambda config: config["transfers"]["move"].update(targets=["weather", "own", "moved"]))
+    jobs = planned(transferred, *MOVED)
+    assert jobs == {"transfer": 3, "transfer_tfidf": 3, "transfer_tables": 1, "draw_transfer": 2}
+    (transferred / "study.yaml").write_text(before)
+
+
 @pytest.fixture
 def two_recipes(study, tmp_path) -> Path:
     """A small study, not run, of SAEs of two architectures side by side."""

@@ -6,14 +6,14 @@ Array names carry their shape: N tokens, E examples, D residual width, W latents
 # One constant per stage, recorded among the parameters of its rule: raise it when a stage comes to mean
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {
-    "examples": 1,
+    "examples": 2,
     "residuals": 2,
     "train_sae": 2,
     "prepare_sae": 2,
     "activations": 2,
     "features": 1,
-    "probes": 1,
+    "probes": 2,
     "transfer": 1,
-    "tables": 1,
-    "figures": 1,
+    "tables": 2,
+    "figures": 2,
 }

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from tessera.config import resolve
 from tessera.errors import TesseraError, shorten
 
 LABELS = "strings, whole numbers, booleans"
+LABELS_OF_UNIT = pl.col("label").unique().sort().str.join("\0")  # a stratum for units of several labels
 TEST_PARTS = 5  # one part in five is the test split
 READERS = {
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
@@ -24,13 +27,15 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1) -> pl.Dat
     """The examples of one data set, checked (each class must have a training text per fold), sampled and split.
 
     Columns: example (u32, the row number every later stage refers to), id, text, label (str), split (train, test
-    or the name of a further test set) and group (u32, equal for equal texts).
+    or the name of a further test set) and group (u32): what stays on one side of every split and moves together in
+    the bootstrap, equal texts and equal values of the column that `group` names.
 
     Raises:
         TesseraError: names the config key, the value or row, and what is allowed.
     """
     key = f"datasets.{name}"
     raw = _read_file(key, spec["path"]) if "path" in spec else _read_hub(key, spec)
+    raw = _where(key, raw, spec.get("where", {}))
     frame = _columns(key, raw, spec)
     if "split" in spec:
         frame = frame.with_columns(split=_own_split(key, raw, spec["split"]))
@@ -42,8 +47,8 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1) -> pl.Dat
     _check_classes(key, frame, folds)
     for shift, shift_spec in spec.get("shifts", {}).items():
         frame = pl.concat([frame, _shift(f"{key}.shifts.{shift}", shift, {**_names(spec), **shift_spec}, frame)])
-    group = frame["text"].rank("dense").cast(pl.UInt32) - 1
-    return frame.with_columns(group=group).with_row_index("example")
+    group = frame["unit"].rank("dense").cast(pl.UInt32) - 1
+    return frame.drop("unit").with_columns(group=group).with_row_index("example")
 
 
 def count_examples(name: str, study: dict) -> int:
@@ -67,18 +72,26 @@ def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) ->
     a hash of (seed, purpose, smallest id), so the split depends on the ids and not on the order of the rows; a text
     that occurs twice stands on one side only.
     """
-    texts = frame.group_by("text").agg(pl.col("id").min(), pl.col("label").min())
-    texts = texts.with_columns(order=_hashes(texts["id"], seed, purpose)).sort("label", "order")
-    texts = texts.with_columns(part=pl.int_range(pl.len()) % parts)
-    return frame.join(texts.select("text", "part"), on="text", maintain_order="left")["part"].to_numpy()
+    unit = _unit(frame)
+    units = frame.group_by(unit).agg(pl.col("id").min(), LABELS_OF_UNIT)
+    units = units.with_columns(order=_hashes(units["id"], seed, purpose)).sort("label", "order")
+    units = units.with_columns(part=pl.int_range(pl.len()) % parts)
+    return frame.join(units.select(unit, "part"), on=unit, maintain_order="left")["part"].to_numpy()
+
+
+def _unit(frame: pl.DataFrame) -> str:
+    """The column whose equal values are not to be parted: groups where they are known already, else the texts."""
+    return next(column for column in ("group", "unit", "text") if column in frame.columns)
 
 
 def nested(frame: pl.DataFrame, fraction: float, *, seed: int) -> pl.Series:
     """Which examples a share of the texts of each class keeps (rounded up); a larger share keeps these and more."""
-    texts = frame.group_by("text").agg(pl.col("id").min(), pl.col("label").min())
-    texts = texts.with_columns(order=_hashes(texts["id"], seed, "fraction"))
-    kept = pl.col("order").rank("ordinal").over("label") <= (pl.len().over("label") * fraction).ceil()
-    return frame["text"].is_in(texts.filter(kept)["text"].implode())
+    unit = _unit(frame)
+    units = frame.group_by(unit).agg(pl.col("id").min(), LABELS_OF_UNIT)
+    units = units.with_columns(order=_hashes(units["id"], seed, "fraction"))
+    size = (pl.len().over("label") * fraction).round(9).ceil()  # 0.07 × 100 is a little over 7
+    kept = pl.col("order").rank("ordinal").over("label") <= size
+    return frame[unit].is_in(units.filter(kept)[unit].implode())
 
 
 def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -144,6 +157,19 @@ def _names(spec: dict) -> dict:
     return {column: spec[column] for column in ("text", "label", "id") if column in spec}
 
 
+def _where(key: str, raw: pl.DataFrame, where: dict[str, str]) -> pl.DataFrame:
+    """The rows in which each column of `where` has its value."""
+    for column, value in where.items():
+        if column not in raw.columns:
+            raise TesseraError(f"config key {key}.where: no column {column!r}; there: {', '.join(raw.columns)}")
+        kept = raw.filter(pl.col(column).cast(pl.String) == value)
+        if kept.is_empty():
+            there = raw[column].cast(pl.String).unique().drop_nulls().sort().to_list()
+            raise TesseraError(f"config key {key}.where.{column}: no row has {shorten(value)}; there: {shorten(there)}")
+        raw = kept
+    return raw
+
+
 def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
     """The columns id, text and label of `raw`, every row checked."""
     for role, column in _names(spec).items():
@@ -167,7 +193,27 @@ def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
         _no_row(key, "id", "an id seen before", ~id.is_first_distinct(), id)
     else:
         id = pl.Series(range(len(raw)), dtype=pl.UInt32).cast(pl.String)
-    return pl.DataFrame({"id": id, "text": text, "label": label})
+    return pl.DataFrame({"id": id, "text": text, "label": label, "unit": _units(key, raw, spec, text)})
+
+
+def _units(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Series:
+    """A name for what is not to be parted: texts, or groups of the user's, joined where they share a text."""
+    if "group" not in spec:
+        return text
+    if spec["group"] not in raw.columns:
+        raise TesseraError(f"config key {key}.group: no column {spec['group']!r}; there: {', '.join(raw.columns)}")
+    group = raw[spec["group"]].cast(pl.String)
+    _no_row(key, "group", "no group", group.is_null())
+    return joined(group, text)
+
+
+def joined(first: pl.Series, second: pl.Series) -> pl.Series:
+    """A name per row, equal for rows that share a value of either series, directly or through other rows."""
+    first_E, second_E = (column.rank("dense").to_numpy().astype(np.int64) - 1 for column in (first, second))
+    edges = (np.ones(len(first_E)), (first_E, first_E.max() + 1 + second_E))
+    size = int(first_E.max() + second_E.max()) + 2
+    _, component = connected_components(sp.coo_array(edges, shape=(size, size)), directed=False)
+    return pl.Series(component[first_E]).cast(pl.String)
 
 
 def _no_row(key: str, role: str, what: str, bad: pl.Series, values: pl.Series | None = None) -> None:
@@ -204,7 +250,7 @@ def _sample(frame: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
 def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame) -> pl.DataFrame:
     if name in frame["split"].unique():
         raise TesseraError(f"config key {key}: the data set has a split of that name already")
-    extra = _columns(key, _read_file(key, spec["path"]), spec)
+    extra = _columns(key, _where(key, _read_file(key, spec["path"]), spec.get("where", {})), spec)
     unknown = set(extra["label"]) - set(frame.filter(split="train")["label"])
     if unknown:
         raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} is no label of the training split")
@@ -218,8 +264,7 @@ def check_folds(frame: pl.DataFrame, folds: int) -> None:
         TesseraError: names the smallest class.
     """
     train = frame.filter(split="train")
-    texts = train.group_by("text").agg(pl.col("label").min())["label"].value_counts()
-    counts = dict.fromkeys(train["label"].unique(), 0) | dict(texts.iter_rows())
+    counts = dict(train.group_by("label").agg(pl.col(_unit(train)).n_unique()).iter_rows())
     label = min(counts, key=lambda label: (counts[label], label))
     smallest = counts[label]
     if smallest < folds:

@@ -58,6 +58,9 @@ def _pick_l0(wanted: str, recipe: dict, published: dict[str, dict]) -> str:
     pattern = re.compile(re.escape(before) + "([A-Za-z0-9.]+)" + re.escape(after))
     fitting = {sae: match[1] for sae in published if (match := pattern.fullmatch(sae))}
     l0 = str(recipe["l0"])
+    nothing_fits = wanted.replace("{l0}", l0.removeprefix("nearest:"))  # the caller names the nearest ids
+    if not fitting:
+        return nothing_fits
     if l0 == "canonical":
         companion = f"{recipe['release']}-canonical"
         paths = {entry["path"] for entry in _published(companion).values()} if companion in directory() else set()
@@ -66,12 +69,12 @@ def _pick_l0(wanted: str, recipe: dict, published: dict[str, dict]) -> str:
             return picked[0]
         raise TesseraError(
             f"release {recipe['release']!r} has no canonical SAE {wanted!r}; say l0: nearest:<number> or one of "
-            f"{', '.join(fitting.values()) or 'none, for there is no such layer and width'}"
+            f"{', '.join(fitting.values())}"
         )
     if not l0.startswith("nearest:"):
         return wanted.replace("{l0}", l0)
     target = float(l0.removeprefix("nearest:"))
     known = {sae: published[sae]["l0"] for sae in fitting if published[sae].get("l0")}
     if not known:
-        return wanted.replace("{l0}", l0.removeprefix("nearest:"))  # not there: the caller names the nearest ids
+        return nothing_fits
     return min(known, key=lambda sae: (abs(known[sae] - target), known[sae]))

@@ -16,7 +16,7 @@ from tessera.io import atomic
 
 logger = logging.getLogger("tessera")
 
-CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}  # of the one dense buffer, tokens × width
+CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 2**30}  # of the one dense buffer, tokens × width
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.data import assign_parts, check_folds, classes, nested
+from tessera.data import assign_parts, check_folds, classes, joined, nested
 from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT
 from tessera.metrics import resample_weights, score
@@ -30,6 +30,7 @@ class Test:
     data: str
     rows: np.ndarray  # of the features of `data`
     examples: pl.DataFrame
+    text_E: pl.Series  # as scored: the translations, where they are
     label_E: np.ndarray
     weights_BE: np.ndarray
 
@@ -62,7 +63,8 @@ class Transfer:
         C: list[float],
     ):
         self.examples = {data: frame.sort("example") for data, frame in examples.items()}
-        self.sources, self.fractions, self.seed, self.folds = sources, sorted(fractions), seed, folds
+        self.sources, self.seed, self.folds = sources, seed, folds
+        self.fractions = sorted(float(fraction) for fraction in fractions)
         self.grid = [float(value) for value in C]
         training = [self.examples[source].filter(split="train") for source in sources]
         self.classes = classes(pl.concat(frame["label"] for frame in training))
@@ -86,13 +88,21 @@ class Transfer:
                 f"{data} lacks {len(missing)} of the {len(wanted)} test examples of {target}, such as id "
                 f"{shorten(missing[0])}; translations need the ids of what they translate"
             )
+        rows = np.array([place[id] for id in wanted["id"]])
+        other = wanted["label"] != self.examples[data]["label"].gather(rows)
+        if other.any():
+            raise TesseraError(
+                f"{data} and {target} label {other.sum()} of the {len(wanted)} test examples differently, such as id "
+                f"{shorten(wanted['id'][int(other.arg_max())])}; translations need the ids of what they translate"
+            )
         number = {label: index for index, label in enumerate(self.classes)}
         return Test(
             target,
             condition,
             data,
-            np.array([place[id] for id in wanted["id"]]),
+            rows,
             wanted,
+            self.examples[data]["text"].gather(rows),
             np.array([number[label] for label in wanted["label"]]),
             resample_weights(wanted["group"].to_numpy(), resamples, self.seed),
         )
@@ -104,9 +114,13 @@ class Transfer:
             frame = self.examples[source].with_row_index("row").filter(split="train")
             frame = frame.filter(nested(frame, fraction, seed=self.seed))
             rows[source] = frame["row"].to_numpy()
-            prefix = f"{source}:" if len(self.sources) > 1 else ""
-            frames.append(frame.with_columns(id=prefix + pl.col("id")))
+            if len(self.sources) > 1:  # ids and groups of one data set mean nothing in another
+                own = {name: pl.lit(f"{source}:") + pl.col(name).cast(pl.String) for name in ("id", "group")}
+                frame = frame.with_columns(**own)
+            frames.append(frame)
         chosen = pl.concat(frames)
+        if len(self.sources) > 1:
+            chosen = chosen.with_columns(group=joined(chosen["group"], chosen["text"]))
         try:
             check_folds(chosen, self.folds)
         except TesseraError as error:
@@ -114,6 +128,7 @@ class Transfer:
         number = {label: index for index, label in enumerate(self.classes)}
         return {
             "rows": rows,
+            "texts": chosen["text"].unique(),
             "label_E": np.array([number[label] for label in chosen["label"]]),
             "fold_E": assign_parts(chosen, self.folds, seed=self.seed, purpose="folds"),
         }
@@ -126,8 +141,11 @@ class Transfer:
             space: fits on the chosen training rows what needs no labels (threshold, scale, vocabulary).
 
         Returns:
-            scores: a row per fraction and target; predictions: a row per fraction, target and test example.
+            scores: a row per fraction and target, where `texts_in_training` counts the test examples whose text the
+            probe was trained on (leakage between data sets); predictions: a row per fraction, target and test example.
         """
+        if len({part.shape[1:] for part in features.values()}) > 1:
+            raise TesseraError(f"features of different widths: { {data: f.shape for data, f in features.items()} }")
         scores, predictions = [], []
         for fraction, subset in self.subsets.items():
             train = stack([features[source][rows] for source, rows in subset["rows"].items()])
@@ -139,6 +157,7 @@ class Transfer:
                 place = {"target": test.target, "condition": test.condition, "fraction": fraction}
                 about = {"training_examples": train_EK.shape[0], "n_features": train_EK.shape[1], "C": probe.C}
                 about |= {"cv_macro_f1": probe.cv_macro_f1, "examples": len(test.rows), "converged": probe.converged}
+                about["texts_in_training"] = test.text_E.is_in(subset["texts"].implode()).sum()
                 scores.append({**place, **score(test.label_E, probability_EC, test.weights_BE), **about})
                 answers = test.examples.select("example", "id", "group", "label").with_columns(
                     predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1))
