@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from tessera.baselines import standardise, tfidf
 from tessera.errors import TesseraError
 from tessera.probe import Task, Thresholding
-from tessera.transfer import Transfer, best_transfers, crossing, crossings
+from tessera.transfer import Transfer, best_transfers, check_scenarios, crossing, crossings
 
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 50, "C": [0.01, 0.1, 1.0]}
 WORDS = {"no": ["rain", "storm"], "yes": ["moon", "star"], "maybe": ["fog", "mist"]}
@@ -372,3 +372,25 @@ def test_crossings_of_a_table():
 def test_crossings_of_nothing():
     found = crossings(table(("a", "a", "native", 1.0, "sum", 0.5, 0.5)))
     assert found.is_empty()
+
+
+def test_a_scenario_is_checked_before_anything_runs(tmp_path):
+    for data, labels in (("a", ("no", "yes")), ("b", ("no", "perhaps"))):
+        rows = [{"text": f"{data} {number}", "label": labels[number % 2]} for number in range(60)]
+        pl.DataFrame(rows).write_csv(tmp_path / f"{data}.csv")
+    columns = {"text": "text", "label": "label"}
+    study = {
+        "seed": 0,
+        "probe": {"folds": 3, "resamples": 100, "C": [1.0]},
+        "datasets": {data: {"path": str(tmp_path / f"{data}.csv"), **columns} for data in "ab"},
+        "transfers": {
+            "far": {"sources": ["a"], "targets": ["b"], "translated": {}, "fractions": [1.0], "joint": False}
+        },
+    }
+    with pytest.raises(TesseraError, match=r"config key transfers.far: .*'perhaps'"):
+        check_scenarios(study)
+    study["transfers"]["far"] |= {"targets": ["a"], "fractions": [0.02, 1.0]}
+    with pytest.raises(TesseraError, match=r"config key transfers.far: fraction 0.02 .* class 'no' has 1 distinct"):
+        check_scenarios(study)
+    study["transfers"]["far"]["fractions"] = [1.0]
+    check_scenarios(study)

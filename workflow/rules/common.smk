@@ -29,6 +29,10 @@ try:
     if workflow.is_main_process:
         for name in STUDY["datasets"]:
             shards(name)  # reads and checks every row
+        if STUDY["transfers"]:
+            from tessera.transfer import check_scenarios  # imports scikit-learn
+
+            check_scenarios(STUDY)
 except TesseraError as error:
     sys.exit(f"error: {error}")
 

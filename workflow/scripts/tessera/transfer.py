@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.data import assign_parts, check_folds, classes, joined, nested
+from tessera.data import assign_parts, check_folds, classes, joined, load_examples, nested
 from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT
 from tessera.metrics import resample_weights, score
@@ -165,6 +165,26 @@ class Transfer:
                 columns = [pl.lit(value).alias(name) for name, value in place.items()]
                 predictions.append(answers.select(*columns, pl.all()))
         return {"scores": pl.DataFrame(scores), "predictions": pl.concat(predictions)}
+
+
+def check_scenarios(study: dict) -> None:
+    """Labels, ids and fractions of every scenario, as far as its data sets are local files.
+
+    Raises:
+        TesseraError: names the scenario.
+    """
+    settings = {"seed": study["seed"], **study["probe"], "resamples": 0}
+    for name, spec in study["transfers"].items():
+        needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
+        if any("hub" in study["datasets"][data] for data in needed):
+            continue  # the jobs check them
+        frames = {data: load_examples(data, study["datasets"][data], seed=study["seed"]) for data in needed}
+        kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
+        for sources in [*([source] for source in spec["sources"]), *([spec["sources"]] if spec["joint"] else [])]:
+            try:
+                Transfer(frames, sources, **kept, **settings)
+            except TesseraError as error:
+                raise TesseraError(f"config key transfers.{name}: {error}") from None
 
 
 def stack(parts: list[Features]) -> Features:
