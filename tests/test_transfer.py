@@ -394,3 +394,11 @@ def test_a_scenario_is_checked_before_anything_runs(tmp_path):
         check_scenarios(study)
     study["transfers"]["far"]["fractions"] = [1.0]
     check_scenarios(study)
+
+
+def test_no_crossing_is_a_table_without_rows():
+    best = run(PAIR, ["a"], ["b"])["scores"].with_columns(
+        scenario=pl.lit("s"), source=pl.lit("a"), control=pl.lit(False)
+    )
+    found = crossings(best.with_columns(features=pl.lit("sae")))
+    assert found.is_empty() and {"native_examples", "target"} <= set(found.columns)

@@ -204,6 +204,10 @@ def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
     return scores.join(chosen, on=chosen.columns, nulls_equal=True, maintain_order="left")
 
 
+CROSSING = ["scenario", "features", "control", "condition", "source", "target", "macro_f1"]
+CROSSING += ["native_macro_f1", "native_examples", "below_smallest"]
+
+
 def crossings(best: pl.DataFrame) -> pl.DataFrame:
     """How much native data a transferred probe is worth, per scenario, kind of features, condition, source and target.
 
@@ -221,11 +225,12 @@ def crossings(best: pl.DataFrame) -> pl.DataFrame:
             continue
         examples, below = crossing(curve["training_examples"].to_numpy(), curve["macro_f1"].to_numpy(), row["macro_f1"])
         rows.append(
-            {key: row[key] for key in ("scenario", "features", "control", "condition", "source", "target", "macro_f1")}
+            {key: row[key] for key in CROSSING[:7]}
             | {"native_macro_f1": curve["macro_f1"][-1], "native_examples": examples, "below_smallest": below}
         )
-    schema = {"native_examples": pl.Float64, "below_smallest": pl.Boolean}
-    return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+    kinds = {"control": pl.Boolean, "macro_f1": pl.Float64, "native_macro_f1": pl.Float64}
+    kinds |= {"native_examples": pl.Float64, "below_smallest": pl.Boolean}
+    return pl.DataFrame(rows, schema={name: kinds.get(name, pl.String) for name in CROSSING})
 
 
 def crossing(examples_F: np.ndarray, f1_F: np.ndarray, transferred: float) -> tuple[float | None, bool]:
