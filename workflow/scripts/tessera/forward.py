@@ -155,7 +155,7 @@ def _place(block: torch.nn.Module, hook: str) -> tuple[torch.nn.Module, str, Cal
 
     resid_pre, resid_post: the residual stream before and after the block. attn_out, mlp_out: what the sublayer adds to
     it. z: the heads' outputs side by side, before the output projection. mlp_in: the MLP's input.
-    mlp_in_normalized: the same without the norm's weights (Gemma Scope's transcoders: arXiv 2408.05147, section 3.3).
+    mlp_in_normalized: the same without the norm's weights (Gemma Scope's transcoders: arXiv 2408.05147).
     """
     match hook:
         case "resid_pre":

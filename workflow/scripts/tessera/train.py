@@ -45,7 +45,7 @@ ARCHITECTURES: dict[str, tuple[str, dict]] = {
     "batchtopk": ("BatchTopK", BATCHTOPK),
     "matryoshka_batchtopk": ("MatryoshkaBatchTopK", BATCHTOPK),
     "topk": ("TopK", TOPK),
-    # wide enough a band of pre-activations pulls at the thresholds, and the encoder feels it too (arXiv 2407.14435)
+    # wide enough a band of pre-activations pulls at the thresholds, and the encoder feels it too
     "jumprelu": (
         "JumpReLU",
         {"jumprelu_bandwidth": 2.0, "jumprelu_init_threshold": 0.1, "jumprelu_ste_to_input": True},
@@ -216,7 +216,7 @@ def _save(trainer: SAETrainer, steering: Steering, checkpoint: Path, identity: s
     with atomic(checkpoint) as part:
         trainer.save_trainer_state(part)
         weights = {name: tensor.contiguous() for name, tensor in trainer.sae.state_dict().items()}
-        save_file(weights, part / "sae.safetensors", metadata={"identity": identity})
+        save_file(weights, part / "sae.safetensors")
         coefficients = {name: scheduler.current_value for name, scheduler in trainer.coefficient_schedulers.items()}
         state = {"identity": identity, "coefficients": coefficients, "steering": [steering.off, steering.slope]}
         (part / "checkpoint.json").write_text(json.dumps(state))
