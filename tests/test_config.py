@@ -69,13 +69,28 @@ def test_load_of_a_loaded_study_changes_nothing(config):
     assert load(study) == study
 
 
+def test_a_tuned_model_is_a_folder_and_reads_as_its_model_does(config):
+    config["models"]["m"]["max_tokens"] = 64
+    config["models"]["copy"] = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
+    study = load(config)
+    assert study["models"]["copy"]["path"] == "results/models/model=copy"
+    assert study["models"]["copy"]["max_tokens"] == 64
+    assert study["models"]["copy"]["tuned"]["steps"] == 100
+    assert load(study) == study
+
+
 def test_axis_values_become_the_strings_of_paths(config):
     config["grid"]["thresholds"] = ["none", 1, 0.5, 1e-5, "q50"]
     assert load(config)["grid"]["thresholds"] == ["none", "1.0", "0.5", "1e-05", "q50"]
     assert load(config)["models"]["m"]["passes"] == [{"1": ["512", "2k"]}]
 
 
+TUNED = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
 BAD = {
+    "tuned from nothing": ("models/t", {**TUNED, "tuned": {"from": "x", "data": "d"}}, ["models.t.tuned.from", "'x'"]),
+    "tuned on nothing": ("models/t", {**TUNED, "tuned": {"from": "m", "data": "x"}}, ["models.t.tuned.data", "'x'"]),
+    "tuned and path": ("models/t", {**TUNED, "path": "x"}, ["models.t", "exactly one of", "path, tuned"]),
+    "tuned layer": ("models/t", {**TUNED, "passes": [{4: []}]}, ["models.t.passes[0].4", "4 layers"]),
     "unknown key": ("sed", 1, ["(top level)", "'sed'", "did you mean 'seed'"]),
     "unknown key below": ("grid/pooling", [], ["config key grid", "'pooling'", "did you mean 'poolings'"]),
     "unknown model key": ("models/m/max_token", 5, ["models.m", "did you mean 'max_tokens'"]),

@@ -68,12 +68,36 @@ def model_identity(wildcards):
 
 
 def model_files(wildcards):
-    """The files of a model folder of the user's own, so that a change of them is noticed."""
-    path = architecture(MODELS[wildcards.model], STUDY).get("path", "package:")
+    """The folder of a tuned model, or the files of one of the user's own, so that a change of them is noticed."""
+    return files_of(architecture(MODELS[wildcards.model], STUDY))
+
+
+def files_of(source):
+    path = source.get("path", "package:")
+    if "tuned" in source:
+        return path
     if path.startswith("package:"):
         return []
     kinds = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}
     return sorted(str(file) for file in Path(path).iterdir() if file.suffix in kinds)
+
+
+def tuning_recipe(wildcards):
+    return {"seed": SEED, **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key != "from"}}
+
+
+def tuning_base(wildcards):
+    """Name and identity of the model that a tuned one is a copy of."""
+    name = MODELS[wildcards.model]["tuned"]["from"]
+    return {"name": name, "spec": {**MODELS[name], "passes": []}}
+
+
+def tuning_examples(wildcards):
+    return grid.EXAMPLES.format(data=MODELS[wildcards.model]["tuned"]["data"])
+
+
+def tuning_files(wildcards):
+    return files_of(MODELS[MODELS[wildcards.model]["tuned"]["from"]])
 
 
 def data_spec(wildcards):

@@ -1,4 +1,29 @@
-"""SAEs: trained on a model's cached activations or taken from a folder, then prepared for the extractor."""
+"""Models tuned, and SAEs: trained on a model's cached activations or taken from a folder, then prepared for the extractor."""
+
+
+rule tune:
+    input:
+        examples=tuning_examples,
+        files=tuning_files,
+    output:
+        directory(grid.TUNED),
+    log:
+        "logs/tune/model={model}.log",
+    benchmark:
+        "results/benchmarks/tune/model={model}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        recipe=tuning_recipe,
+        base=tuning_base,
+        version=VERSIONS["tune"],
+    message:
+        "{wildcards.model}: fine-tuning"
+    script:
+        "../scripts/tune.py"
 
 
 rule residuals:

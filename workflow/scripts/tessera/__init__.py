@@ -7,6 +7,7 @@ Array names carry their shape: N tokens, E examples, D residual width, W latents
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {
     "examples": 2,
+    "tune": 1,
     "residuals": 2,
     "train_sae": 2,
     "prepare_sae": 2,

@@ -12,8 +12,9 @@ from jsonschema.exceptions import best_match
 
 from tessera import releases
 from tessera.errors import TesseraError, shorten
-from tessera.grid import JOINT, parse_threshold, parse_width, split_width
+from tessera.grid import JOINT, TUNED, parse_threshold, parse_width, split_width
 
+SOURCES = ("path", "hub", "control_of", "tuned")  # where a model comes from
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
 
@@ -36,6 +37,9 @@ def load(config: dict) -> dict:
             _known(f"saes.{name}.train.texts", texts, study["datasets"])
     for name, model in study["models"].items():
         _check_model(name, model, study)
+    for name, model in study["models"].items():
+        if "tuned" in model:  # its folder is there once the workflow has made it
+            model["path"] = TUNED.format(model=name)
     for name, scenario in study["transfers"].items():
         _check_transfer(f"transfers.{name}", scenario, study["datasets"])
     for name, dataset in study["datasets"].items():
@@ -140,13 +144,20 @@ def _spell_threshold(value: object) -> str:
 
 
 def _inherit(study: dict) -> None:
-    """A control reads the texts as the model that it controls does, unless its entry says otherwise."""
+    """A control, or a tuned copy, reads the texts as its model does, unless its entry says otherwise."""
     models = study.get("models")
     for model in models.values() if isinstance(models, dict) else ():
-        source = models.get(str(model.get("control_of"))) if isinstance(model, dict) else None
+        source = models.get(_parent(model)) if isinstance(model, dict) else None
         for key in ("max_tokens", "prepend_bos", "hook", "device", "dtype", "activation_dtype"):
             if isinstance(source, dict) and key in source:
                 model.setdefault(key, source[key])
+
+
+def _parent(model: dict) -> str | None:
+    """Name of the model that a control or a tuned copy comes from."""
+    tuned = model.get("tuned")
+    name = model.get("control_of", tuned.get("from") if isinstance(tuned, dict) else None)
+    return name if isinstance(name, str) else None
 
 
 def _with_defaults(validator_class):
@@ -206,15 +217,23 @@ def _known(key: str, value: str, allowed) -> None:
 
 def _check_model(name: str, model: dict, study: dict) -> None:
     key = f"models.{name}"
-    sources = [source for source in ("path", "hub", "control_of") if source in model]
+    made = TUNED.format(model=name)  # what load itself fills in
+    sources = [source for source in SOURCES if source in model and model[source] != made]
     if len(sources) != 1:
-        raise TesseraError(f"config key {key}: give exactly one of path, hub, control_of (there: {sources or 'none'})")
+        raise TesseraError(
+            f"config key {key}: give exactly one of {', '.join(SOURCES)} (there: {', '.join(sources) or 'none'})"
+        )
     if "control_of" in model:
         trained = [other for other, entry in study["models"].items() if "control_of" not in entry]
         _known(f"{key}.control_of", model["control_of"], trained)
+    if "tuned" in model:
+        bases = [other for other, entry in study["models"].items() if {"path", "hub"} & set(entry)]
+        _known(f"{key}.tuned.from", model["tuned"]["from"], bases)
+        _known(f"{key}.tuned.data", model["tuned"]["data"], study["datasets"])
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
     source = architecture(model, study)
+    source = study["models"][source["tuned"]["from"]] if "tuned" in source else source
     on_disk = _config_on_disk(key, source["path"]) if "path" in source else {}
     layers, longest = count_layers(on_disk), on_disk.get("max_position_embeddings")
     if longest is not None and model["max_tokens"] > longest:

@@ -105,16 +105,7 @@ class _Stop(Exception):
 
 def catch(model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[int, str]) -> Batch:
     """One forward pass over `examples`: the activations [B, T, d] at the hook of each layer."""
-    longest = max(len(tokens.ids[example]) for example in examples)
-    pad = model.tokenizer.pad_token_id or 0
-    ids_BT = np.full((len(examples), longest), pad, dtype=np.int64)
-    mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
-    content_BT = np.zeros((len(examples), longest), dtype=bool)
-    for row, example in enumerate(examples):
-        length = len(tokens.ids[example])
-        ids_BT[row, :length] = tokens.ids[example]
-        mask_BT[row, :length] = 1
-        content_BT[row, :length] = tokens.content[example]
+    ids_BT, mask_BT, content_BT = pad(model, tokens, examples)
     caught: dict[int, torch.Tensor] = {}
 
     def keep(layer: int, state_BTD: torch.Tensor, transform: Callable | None) -> None:
@@ -134,6 +125,20 @@ def catch(model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[in
         for handle in handles:
             handle.remove()
     return Batch(examples, ids_BT, content_BT, caught)
+
+
+def pad(model: TextModel, tokens: Tokens, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids, attention mask and content mask [B, T] of `examples`, padded on the right."""
+    longest = max(len(tokens.ids[example]) for example in examples)
+    ids_BT = np.full((len(examples), longest), model.tokenizer.pad_token_id or 0, dtype=np.int64)
+    mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
+    content_BT = np.zeros((len(examples), longest), dtype=bool)
+    for row, example in enumerate(examples):
+        length = len(tokens.ids[example])
+        ids_BT[row, :length] = tokens.ids[example]
+        mask_BT[row, :length] = 1
+        content_BT[row, :length] = tokens.content[example]
+    return ids_BT, mask_BT, content_BT
 
 
 def _attach(model: TextModel, layer: int, hook: str, keep: Callable):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 # Stage paths in the hive style: a whole stage reads back as one table.
 EXAMPLES = "results/examples/data={data}/examples.parquet"
+TUNED = "results/models/model={model}"
 RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"
 TRAINED = "results/saes/model={model}/layer={layer}/width={width}/saelens"
 QUALITY = "results/saes/model={model}/layer={layer}/width={width}/quality.parquet"
