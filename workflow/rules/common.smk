@@ -41,6 +41,7 @@ POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
 SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
 HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
+WITH_LENGTH = STUDY["baselines"]["length"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
 
@@ -241,9 +242,10 @@ def every_cell(part):
         "sae": [expand(grid.PROBE, **cell, allow_missing=True) for cell in SAE_CELLS],
         "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
         "tfidf": [grid.TFIDF],
+        "length": [grid.LENGTH] if WITH_LENGTH else [],
     }
     sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
-    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
+    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}, {}
     return {
         kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
         for kind, values in zip(patterns, axes, strict=True)
@@ -320,8 +322,10 @@ def published_l0(model, layer, width, **_):
 
 
 PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
+BEHAVIOUR = {name: spec["behaviour_of"] for name, spec in DATASETS.items() if "behaviour_of" in spec}
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
-TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
+TABLES = ["scores", "best", "classes", "saes", "datasets"]
+CLAIMS = ["claims", "behaviour"]
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",

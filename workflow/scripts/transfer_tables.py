@@ -2,7 +2,7 @@
 
 import polars as pl
 from tessera import tables, transfer
-from tessera.io import atomic, write_parquet
+from tessera.io import write_parquet, write_table
 from tessera.job import job
 
 with job(snakemake) as log:
@@ -15,9 +15,7 @@ with job(snakemake) as log:
     best = transfer.best_transfers(scores)
     found = {"transfer": scores, "transfer_best": best, "crossings": transfer.crossings(best)}
     for name, table in found.items():
-        write_parquet(snakemake.output[name], table)
-        with atomic(snakemake.output[f"{name}_csv"]) as part:
-            table.write_csv(part, float_precision=6)
+        write_table(snakemake.output, name, table)
     predictions = tables.merge_cells({kind: inputs[f"{kind}_predictions"] for kind in kinds})
     write_parquet(snakemake.output.transfer_predictions, predictions.drop("data", "selection").collect())
     log.info("%d rows of transfer", len(scores))

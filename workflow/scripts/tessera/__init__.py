@@ -16,5 +16,6 @@ VERSIONS = {
     "probes": 3,
     "transfer": 1,
     "tables": 3,
+    "claims": 1,
     "figures": 2,
 }

@@ -20,6 +20,7 @@ PROBE = (
 )
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
+LENGTH = "results/baselines/length/data={data}/{part}.parquet"
 TRANSFER = (
     "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
     "/pooling={pooling}/threshold={threshold}/{part}.parquet"
