@@ -176,7 +176,7 @@ def check_scenarios(study: dict) -> None:
     settings = {"seed": study["seed"], **study["probe"], "resamples": 0}
     for name, spec in study["transfers"].items():
         needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
-        if any("hub" in study["datasets"][data] for data in needed):
+        if any({"hub", "answered"} & set(study["datasets"][data]) for data in needed):
             continue  # the jobs check them
         frames = {data: load_examples(data, study["datasets"][data], seed=study["seed"]) for data in needed}
         kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
