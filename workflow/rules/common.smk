@@ -339,6 +339,7 @@ def every_transfer(part):
 CELLS = {part: every_cell(part) for part in PARTS}
 TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
+TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
 QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
 
@@ -357,5 +358,9 @@ DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in M
 FIGURES = [
     "results/figures/baselines",
     *expand("results/figures/model={model}/layer_width", model=DRAWN),
-    *expand("results/figures/model={model}/pooling_threshold", model=[model for model in DRAWN if DRAWN[model]]),
+    *expand(
+        "results/figures/model={model}/{figure}",
+        model=[model for model in DRAWN if DRAWN[model]],
+        figure=["pooling_threshold", *(["selection"] if len(SELECTIONS) > 1 else [])],
+    ),
 ]

@@ -15,8 +15,8 @@ VERSIONS = {
     "activations": 2,
     "features": 1,
     "probes": 3,
-    "transfer": 1,
+    "transfer": 2,
     "tables": 3,
     "claims": 1,
-    "figures": 2,
+    "figures": 3,
 }
