@@ -358,7 +358,7 @@ def answered(best, size=1000):
         answers = pl.DataFrame({"example": number, "group": number, "label": np.array(["no", "yes"])[number % 2]})
         answers = answers.with_columns(predicted=pl.Series(np.array(["no", "yes"])[(number + wrong) % 2]))
         place = {key: value for key, value in row.items() if key not in ("macro_f1", "cv_macro_f1", "control")}
-        frames.append(answers.with_columns(pl.lit(value).alias(key) for key, value in place.items()))
+        frames.append(answers.with_columns(pl.lit(value, best.schema[key]).alias(key) for key, value in place.items()))
     return pl.concat(frames, how="vertical_relaxed").lazy()
 
 
