@@ -44,7 +44,11 @@ def test_defaults(config):
     assert study["seed"] == 0
     assert study["shard_size"] == 10000
     assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000}
-    assert study["baselines"] == {"hidden": ["mean", "max", "last", "sum"], "tfidf": ["word", "char"]}
+    assert study["baselines"] == {
+        "hidden": ["mean", "max", "last", "sum"],
+        "tfidf": ["word", "char"],
+        "pixels": ["gray16", "rgb16"],
+    }
     assert (study["datasets"]["d"]["text"], study["datasets"]["d"]["label"]) == ("text", "label")
     assert (study["models"]["m"]["dtype"], study["models"]["m"]["activation_dtype"]) == ("auto", "float16")
     assert study["saes"]["s"]["train"]["k"] == 32

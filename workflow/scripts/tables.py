@@ -2,7 +2,7 @@
 
 import polars as pl
 from tessera import tables
-from tessera.data import describe
+from tessera.data import describe, read_examples
 from tessera.io import atomic, write_parquet
 from tessera.job import job
 
@@ -18,7 +18,7 @@ def write(name: str, table: pl.DataFrame) -> None:
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input
     cells = {
-        part: {kind: inputs[f"{kind}_{part}"] for kind in ("sae", "hidden", "tfidf")}
+        part: {kind: inputs[f"{kind}_{part}"] for kind in ("sae", "hidden", "tfidf", "pixels")}
         for part in ("scores", "predictions", "coefficients")
     }
     scores = tables.with_control(tables.merge_cells(cells["scores"]).collect(), settings.controls)
@@ -32,7 +32,7 @@ with job(snakemake) as log:
     write("coefficients", tables.merge_cells({"sae": cells["coefficients"]["sae"]}).collect())
     write("saes", tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0))
     described = [
-        describe(pl.read_parquet(file)).insert_column(0, pl.lit(data).alias("data"))
+        describe(read_examples(file)).insert_column(0, pl.lit(data).alias("data"))
         for data, file in zip(settings.datasets, inputs.examples, strict=True)
     ]
     write("datasets", tables.data_table(pl.concat(described), inputs.summaries))

@@ -171,7 +171,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
     return figure
 
 
-KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF"}
+KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF", "pixels": "pixels"}
 
 
 def transfer_matrix(best: pl.DataFrame) -> plt.Figure:

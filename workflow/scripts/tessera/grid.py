@@ -20,6 +20,7 @@ PROBE = (
 )
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
+PIXELS = "results/baselines/pixels/data={data}/unit={unit}/{part}.parquet"
 TRANSFER = (
     "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
     "/pooling={pooling}/threshold={threshold}/{part}.parquet"
@@ -29,6 +30,7 @@ TRANSFER_HIDDEN = (
     "/{part}.parquet"
 )
 TRANSFER_TFIDF = "results/transfer/tfidf/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
+TRANSFER_PIXELS = "results/transfer/pixels/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
 JOINT = "joint"  # the source of a transfer that is all sources together
 
 
