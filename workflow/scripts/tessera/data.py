@@ -189,7 +189,7 @@ def _where(key: str, raw: pl.DataFrame, where: dict[str, str]) -> pl.DataFrame:
 
 
 def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
-    """The columns id, text and label of `raw`, every row checked; of images row and image too, not decoded."""
+    """The columns id, text and label of `raw`, every row checked; of images place (row) and image."""
     for role, column in _names(spec).items():
         if column not in raw.columns:
             raise TesseraError(f"config key {key}.{role}: no column {column!r}; there: {', '.join(raw.columns)}")
@@ -213,15 +213,15 @@ def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
     else:
         id = pl.Series(range(len(raw)), dtype=pl.UInt32).cast(pl.String)
     frame = pl.DataFrame({"id": id, "text": text, "label": label, "unit": _units(key, raw, spec, text)})
-    return frame if image is None else frame.with_columns(row=pl.int_range(pl.len()), image=image)
+    return frame if image is None else frame.with_columns(place=pl.int_range(pl.len()), image=image)
 
 
 def _decoded(key: str, frame: pl.DataFrame, spec: dict, decode: bool) -> pl.DataFrame:
     """Images encoded, their digests in the place of the text, and units joined where they share a digest."""
     if not decode:
-        return frame.drop("row", "image")
+        return frame.drop("place", "image")
     image, text = images.encoded(key, frame, spec)
-    frame = frame.drop("row").with_columns(image, text)
+    frame = frame.drop("place").with_columns(image, text)
     return frame.with_columns(unit=joined(frame["unit"], text) if "group" in spec else text)
 
 

@@ -69,13 +69,16 @@ def names(image: pl.Series) -> pl.Series:
 
 
 def encoded(key: str, frame: pl.DataFrame, spec: dict) -> tuple[pl.Series, pl.Series]:
-    """The images of `frame` (columns row, image: see `image_column`) as bytes, and the digests of their pixels.
+    """The images of `frame` as bytes, and the digests of their pixels.
+
+    Args:
+        frame: columns place (row of the data set) and image (see `image_column`).
 
     Raises:
         TesseraError: names the first row of an image that cannot be decoded, and how many there are.
     """
     found, digests, broken = [], [], []
-    for row, image in frame.select("row", "image").iter_rows():
+    for row, image in frame.select("place", "image").iter_rows():
         try:
             content = Path(image).read_bytes() if isinstance(image, str) else image
             if "pixels" in spec:

@@ -33,6 +33,13 @@ def check_columns(study: dict) -> None:
             raise TesseraError(
                 f"config key datasets.{name}: give one of text, image, pixels (there: {', '.join(given)})"
             )
+        shifts = dataset.get("shifts") if isinstance(dataset, dict) else None
+        for shift, entry in shifts.items() if isinstance(shifts, dict) else ():
+            other = "text" if holds(dataset) == "image" else "image"
+            if isinstance(entry, dict) and other in entry:
+                raise TesseraError(
+                    f"config key datasets.{name}.shifts.{shift}.{other}: the data set holds {holds(dataset)}s"
+                )
 
 
 def check_model(name: str, study: dict) -> None:
