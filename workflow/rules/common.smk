@@ -84,7 +84,10 @@ def files_of(source):
 
 
 def tuning_recipe(wildcards):
-    return {"seed": SEED, **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key not in ("from", "config")}}
+    return {
+        "seed": SEED,
+        **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key not in ("from", "config")},
+    }
 
 
 def tuning_base(wildcards):
