@@ -38,9 +38,11 @@ except TesseraError as error:
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
+SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
 HIDDEN_POOLINGS = STUDY["baselines"]["hidden"]
 TFIDF_UNITS, PIXEL_UNITS = STUDY["baselines"]["tfidf"], STUDY["baselines"]["pixels"]
+WITH_LENGTH = STUDY["baselines"]["length"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
 
@@ -245,7 +247,7 @@ def every_shard(pattern):
 
 def every_cell(part):
     """One part (scores, predictions, coefficients) of every cell, by the features it is probed on."""
-    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
     own = {model: kinds.data_of(STUDY, model) for model in MODELS}
     return {
         "sae": [f for c in SAE_CELLS for f in expand(grid.PROBE, **c, data=own[c["model"]], **axes)],
@@ -255,6 +257,7 @@ def every_cell(part):
             for f in expand(grid.HIDDEN, **c, data=own[c["model"]], part=part, pooling=HIDDEN_POOLINGS)
         ],
         "tfidf": expand(grid.TFIDF, data=data_that_hold("text"), part=part, unit=TFIDF_UNITS),
+        "length": expand(grid.LENGTH, data=data_that_hold("text"), part=part) if WITH_LENGTH else [],
         "pixels": expand(grid.PIXELS, data=data_that_hold("image"), part=part, unit=PIXEL_UNITS),
     }
 
@@ -330,8 +333,10 @@ def published_l0(model, layer, width, **_):
 
 
 PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
+BEHAVIOUR = {name: spec["behaviour_of"] for name, spec in DATASETS.items() if "behaviour_of" in spec}
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
-TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
+TABLES = ["scores", "best", "classes", "saes", "datasets"]
+CLAIMS = ["claims", "behaviour"]
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",

@@ -13,8 +13,9 @@ VERSIONS = {
     "prepare_sae": 2,
     "activations": 2,
     "features": 1,
-    "probes": 2,
+    "probes": 3,
     "transfer": 1,
-    "tables": 2,
+    "tables": 3,
+    "claims": 1,
     "figures": 2,
 }

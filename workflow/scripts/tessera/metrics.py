@@ -38,10 +38,10 @@ def score(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarra
     }
 
 
-def with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:
+def with_interval(name: str, values_B: np.ndarray, level: float = LEVEL) -> dict[str, float]:
     """Row 0 is the value, the others its bootstrap distribution."""
     resampled = values_B[1:][np.isfinite(values_B[1:])]
-    tail = 100 * (1 - LEVEL) / 2
+    tail = 100 * (1 - level) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail]) if len(resampled) else (np.nan, np.nan)
     return {name: float(values_B[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
 
@@ -66,6 +66,20 @@ def confusion_scores(
     with np.errstate(invalid="ignore"):
         f1_BC = np.where((occurs_BC > 0) & held_C, 2 * hits_BC / occurs_BC, np.nan)
     return _mean_defined(f1_BC, axis=1), hits_BC.sum(axis=1) / counts_BCC.sum(axis=(1, 2))
+
+
+def chance_macro_f1(label_E: np.ndarray, predicted_E: np.ndarray, classes: int, weights_BE: np.ndarray) -> np.ndarray:
+    """Macro F1 [B] that predictions of the same frequencies would have if they knew nothing of the labels.
+
+    The expected confusion matrix of independent labels and predictions is the product of their frequencies; a class
+    with shares p of the labels and q of the predictions has F1 = 2pq / (p + q). Classes as in `confusion_scores`.
+    """
+    p_BC, q_BC = (
+        (weights_BE @ (numbers[:, None] == np.arange(classes))).astype(np.float64) for numbers in (label_E, predicted_E)
+    )
+    with np.errstate(invalid="ignore"):
+        f1_BC = 2 * p_BC * q_BC / (p_BC + q_BC) / weights_BE.sum(axis=1, keepdims=True)
+    return _mean_defined(np.where(p_BC[0] > 0, f1_BC, np.nan), axis=1)
 
 
 def rank_scores(positive_E: np.ndarray, score_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
