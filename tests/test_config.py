@@ -48,6 +48,7 @@ def test_defaults(config):
     assert study["baselines"] == {
         "hidden": ["mean", "max", "last", "sum"],
         "tfidf": ["word", "char"],
+        "length": True,
         "pixels": ["gray16", "rgb16"],
     }
     assert (study["datasets"]["d"]["text"], study["datasets"]["d"]["label"]) == ("text", "label")

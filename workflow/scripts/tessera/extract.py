@@ -264,4 +264,4 @@ def cache_residuals(
                 arrays[layer][place_N] = state_ND
         for array in arrays.values():
             array.flush()
-    logger.info("cached %d content tokens of %d examples", int(ends[-1]), used)
+    logger.info("cached %d content tokens of %d examples", int(ends[-1]), len(tokens.ids))
