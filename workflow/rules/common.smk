@@ -8,7 +8,7 @@ ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from tessera import VERSIONS, grid, releases
+from tessera import VERSIONS, grid, kinds, releases
 from tessera.config import architecture, load, sae_entry, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
@@ -40,7 +40,8 @@ MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
 SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
-HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
+HIDDEN_POOLINGS = STUDY["baselines"]["hidden"]
+TFIDF_UNITS, PIXEL_UNITS = STUDY["baselines"]["tfidf"], STUDY["baselines"]["pixels"]
 WITH_LENGTH = STUDY["baselines"]["length"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
@@ -89,12 +90,19 @@ def files_of(source):
 
 
 def tuning_recipe(wildcards):
-    return {"seed": SEED, **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key != "from"}}
+    return {
+        "seed": SEED,
+        **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key not in ("from", "config")},
+    }
 
 
 def tuning_base(wildcards):
-    """Name and identity of the model that a tuned one is a copy of."""
-    name = MODELS[wildcards.model]["tuned"]["from"]
+    """Name and identity of the model that a tuned one is a copy of, or of the new one itself."""
+    model = MODELS[wildcards.model]
+    if "config" in model["tuned"]:
+        about = {key: value for key, value in model.items() if key not in ("tuned", "path", "saes")}
+        return {"name": wildcards.model, "spec": {**about, "config": model["tuned"]["config"], "passes": []}}
+    name = model["tuned"]["from"]
     return {"name": name, "spec": {**MODELS[name], "passes": []}}
 
 
@@ -103,7 +111,8 @@ def tuning_examples(wildcards):
 
 
 def tuning_files(wildcards):
-    return files_of(MODELS[MODELS[wildcards.model]["tuned"]["from"]])
+    tuned = MODELS[wildcards.model]["tuned"]
+    return files_of(MODELS[tuned["from"]]) if "from" in tuned else []
 
 
 def raw_spec(wildcards):
@@ -257,7 +266,7 @@ def every_shard(pattern):
     return [
         pattern.format(model=model, data=data, number=number, shard=shard)
         for model, spec in MODELS.items()
-        for data in DATASETS
+        for data in kinds.data_of(STUDY, model)
         for number in range(len(spec["passes"]))
         for shard in shards(data)
     ]
@@ -265,18 +274,23 @@ def every_shard(pattern):
 
 def every_cell(part):
     """One part (scores, predictions, coefficients) of every cell, by the features it is probed on."""
-    patterns = {
-        "sae": [expand(grid.PROBE, **cell, allow_missing=True) for cell in SAE_CELLS],
-        "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
-        "tfidf": [grid.TFIDF],
-        "length": [grid.LENGTH] if WITH_LENGTH else [],
-    }
-    sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
-    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}, {}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
+    own = {model: kinds.data_of(STUDY, model) for model in MODELS}
     return {
-        kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
-        for kind, values in zip(patterns, axes, strict=True)
+        "sae": [f for c in SAE_CELLS for f in expand(grid.PROBE, **c, data=own[c["model"]], **axes)],
+        "hidden": [
+            f
+            for c in LAYER_CELLS
+            for f in expand(grid.HIDDEN, **c, data=own[c["model"]], part=part, pooling=HIDDEN_POOLINGS)
+        ],
+        "tfidf": expand(grid.TFIDF, data=data_that_hold("text"), part=part, unit=TFIDF_UNITS),
+        "length": expand(grid.LENGTH, data=data_that_hold("text"), part=part) if WITH_LENGTH else [],
+        "pixels": expand(grid.PIXELS, data=data_that_hold("image"), part=part, unit=PIXEL_UNITS),
     }
+
+
+def data_that_hold(kind):
+    return [data for data in DATASETS if kinds.holds(DATASETS[data]) == kind]
 
 
 def transfer_spec(wildcards):
@@ -316,24 +330,21 @@ def transfer_shards(wildcards):
 
 def every_transfer(part):
     """One part (scores, predictions) of every transfer, by the features it is probed on."""
-    pairs = [
-        {"scenario": scenario, "source": source}
-        for scenario, spec in STUDY["transfers"].items()
-        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]
-    ]
-    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}
-    return {
-        "sae": [
-            f for pair in pairs for cell in SAE_CELLS for f in expand(grid.TRANSFER, **pair, **cell, part=part, **axes)
-        ],
-        "hidden": [
-            f
-            for pair in pairs
-            for cell in LAYER_CELLS
-            for f in expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
-        ],
-        "tfidf": [f for pair in pairs for f in expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)],
-    }
+    files = {"sae": [], "hidden": [], "tfidf": [], "pixels": []}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS}
+    for scenario, spec in STUDY["transfers"].items():
+        kind = kinds.holds(DATASETS[spec["sources"][0]])
+        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]:
+            pair = {"scenario": scenario, "source": source}
+            for cell in (cell for cell in SAE_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+                files["sae"] += expand(grid.TRANSFER, **pair, **cell, **axes)
+            for cell in (cell for cell in LAYER_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+                files["hidden"] += expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
+            if kind == "text":
+                files["tfidf"] += expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)
+            else:
+                files["pixels"] += expand(grid.TRANSFER_PIXELS, **pair, part=part, unit=PIXEL_UNITS)
+    return files
 
 
 CELLS = {part: every_cell(part) for part in PARTS}

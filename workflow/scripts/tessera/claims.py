@@ -180,6 +180,7 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
         others = {
             "zero-shot hidden states": (scenario, "hidden", False, "source", source, target),
             "zero-shot TF-IDF": (scenario, "tfidf", False, "source", source, target),
+            "zero-shot pixels": (scenario, "pixels", False, "source", source, target),
             "zero-shot random SAE": (scenario, "sae", True, "source", source, target),
             "native SAE": (scenario, "sae", False, "native", target, target),
         }

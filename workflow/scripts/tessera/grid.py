@@ -22,6 +22,7 @@ PROBE = (
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
 LENGTH = "results/baselines/length/data={data}/{part}.parquet"
+PIXELS = "results/baselines/pixels/data={data}/unit={unit}/{part}.parquet"
 TRANSFER = (
     "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
     "/pooling={pooling}/threshold={threshold}/{part}.parquet"
@@ -31,6 +32,7 @@ TRANSFER_HIDDEN = (
     "/{part}.parquet"
 )
 TRANSFER_TFIDF = "results/transfer/tfidf/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
+TRANSFER_PIXELS = "results/transfer/pixels/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
 JOINT = "joint"  # the source of a transfer that is all sources together
 
 
