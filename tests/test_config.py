@@ -92,7 +92,13 @@ def test_axis_values_become_the_strings_of_paths(config):
 
 
 TUNED = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
+ANSWERED = {"path": "d.csv", "answered": {"model": "m", "choices": ["a", "b"]}}
 BAD = {
+    "answered by nobody": ("datasets/e", {**ANSWERED, "answered": {"model": "x", "answers": ["a", "b"]}}, ["'x'"]),
+    "one answer": ("datasets/e", {**ANSWERED, "answered": {"model": "m", "answers": ["a"]}}, ["answered.answers"]),
+    "answers and choices": ("datasets/e", {**ANSWERED, "answered": {"model": "m"}}, ["choices or answers"]),
+    "answered with shifts": ("datasets/e", {**ANSWERED, "shifts": {"s": {"path": "x"}}}, ["datasets.e.shifts"]),
+    "selection": ("grid/selections", ["f-10"], ["grid.selections[0]", "'f-10'", "anova-K"]),
     "tuned from nothing": ("models/t", {**TUNED, "tuned": {"from": "x", "data": "d"}}, ["models.t.tuned.from", "'x'"]),
     "tuned on nothing": ("models/t", {**TUNED, "tuned": {"from": "m", "data": "x"}}, ["models.t.tuned.data", "'x'"]),
     "tuned and path": ("models/t", {**TUNED, "path": "x"}, ["models.t", "exactly one of", "path, tuned"]),

@@ -52,6 +52,9 @@ def load(config: dict) -> dict:
             _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study["models"])
             if "shifts" in dataset:
                 raise TesseraError(f"config key datasets.{name}.shifts: a data set with the key answered has none")
+            if {"image", "pixels"} & dataset.keys():
+                raise TesseraError(f"config key datasets.{name}.answered: it holds images; only texts can be answered")
+            kinds.check_learns(f"datasets.{name}.answered.model", dataset["answered"]["model"], name, study)
             dataset["behaviour_of"] = dataset["answered"]["model"]
         if "hub" in dataset and "max_examples" not in dataset:
             raise TesseraError(
