@@ -9,7 +9,7 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from tessera import VERSIONS, grid, releases
-from tessera.config import architecture, load, sae_entry, sae_folder
+from tessera.config import architecture, load, sae_entry, sae_folder, sae_owner
 from tessera.data import count_examples
 from tessera.errors import TesseraError
 
@@ -52,6 +52,7 @@ wildcard_constraints:
     layer=r"\d+",
     width=r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?",
     texts=r"[A-Za-z0-9][\w.-]*",
+    match=r"[A-Za-z0-9][\w.-]*",
     scenario=r"[A-Za-z0-9][\w.-]*",
     source=r"[A-Za-z0-9][\w.-]*",
     pooling=r"[a-z0-9]+",
@@ -112,8 +113,9 @@ def data_files(wildcards):
 
 
 def sae_source(model, width):
-    """The entry of saes that an SAE of a model comes from."""
-    return STUDY["saes"][sae_entry(MODELS[model], width)]
+    """The entry of saes that an SAE of a model comes from; of a borrowed one, that of the model it is of."""
+    owner, width = sae_owner(model, width, STUDY)
+    return STUDY["saes"][sae_entry(MODELS[owner], width)]
 
 
 def cached_texts(recipe):
@@ -167,9 +169,18 @@ def sae_files(wildcards):
     if "release" in source:
         return []
     if "train" in source:
-        return grid.TRAINED.format(**wildcards)
+        return trained_folder(wildcards)
     folder = sae_folder(source, wildcards.layer, wildcards.width)
     return [str(folder / name) for name in ("cfg.json", "sae_weights.safetensors")]
+
+
+def trained_folder(wildcards):
+    owner, width = sae_owner(wildcards.model, wildcards.width, STUDY)
+    return grid.TRAINED.format(model=owner, layer=wildcards.layer, width=width)
+
+
+def trained_architecture(wildcards):
+    return sae_source(wildcards.model, wildcards.width)["train"]["architecture"]
 
 
 def sae_release(wildcards):
@@ -182,7 +193,8 @@ def sae_release(wildcards):
 
 def trained_on(wildcards):
     """What the SAE's metadata must name as its model; None where the model is a folder, which has no name."""
-    named = architecture(MODELS[wildcards.model], STUDY).get("hub")
+    owner, _ = sae_owner(wildcards.model, wildcards.width, STUDY)
+    named = architecture(MODELS[owner], STUDY).get("hub")
     return sae_source(wildcards.model, wildcards.width).get("trained_on", named)
 
 
@@ -309,7 +321,11 @@ CELLS = {part: every_cell(part) for part in PARTS}
 TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
-QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
+QUALITIES = [
+    (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(**cell)
+    for cell in SAE_CELLS
+    if "train" in sae_source(cell["model"], cell["width"])
+]
 
 
 def published_l0(model, layer, width, **_):

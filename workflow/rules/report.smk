@@ -63,6 +63,7 @@ rule scores:
         "results/tables/scores.csv",
         *TRANSFER_CELLS["scores"].values(),
         rules.transfer_tables.output if STUDY["transfers"] else [],
+        rules.match_tables.output if STUDY["matches"] else [],
 
 
 rule figures:
@@ -72,5 +73,11 @@ rule figures:
             "results/figures/scenario={scenario}/{figure}.{kind}",
             scenario=STUDY["transfers"],
             figure=["matrix", "curves"],
+            kind=["pdf", "png"],
+        ),
+        expand(
+            "results/figures/match={match}/{figure}.{kind}",
+            match=STUDY["matches"],
+            figure=["correlations", "scores"],
             kind=["pdf", "png"],
         ),

@@ -15,6 +15,8 @@ VERSIONS = {
     "features": 1,
     "probes": 2,
     "transfer": 1,
+    "match": 1,
+    "carry": 1,
     "tables": 2,
     "figures": 2,
 }

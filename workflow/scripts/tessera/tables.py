@@ -21,6 +21,7 @@ HIVE = {
     "shard": pl.Int64,
     "scenario": pl.String,
     "source": pl.String,
+    "match": pl.String,
 }
 CELL = ["features", "model", "layer", "width", "pooling", "threshold", "data"]
 
