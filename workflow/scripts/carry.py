@@ -20,11 +20,9 @@ with job(snakemake) as log:
     examples = dict(zip(params.all, map(pl.read_parquet, inputs.examples), strict=True))
     found_maps = pl.read_parquet(inputs.maps)
 
-
     def hidden(side: str, data: str, pooling: str) -> np.ndarray:
         shards = [Path(file) for file in inputs[f"shards_{side}"] if f"/data={data}/" in file]
         return read_hidden([shard / f"hidden/layer={sides[side]['layer']}.parquet" for shard in shards], pooling)
-
 
     ridges = {}
     rows = {data: aligned.training_texts(examples[data]) for data in params.texts}
@@ -32,7 +30,9 @@ with job(snakemake) as log:
         training = {side: np.concatenate([hidden(side, data, pooling)[rows[data]] for data in rows]) for side in "ab"}
         for source, target in ("ab", "ba"):
             ridges[source, pooling] = carried.ridge(training[target], training[source])
-    files = {key: iter(inputs[key]) for side in "ab" for key in (f"features_{side}", f"probes_{side}", f"linear_{side}")}
+    files = {
+        key: iter(inputs[key]) for side in "ab" for key in (f"features_{side}", f"probes_{side}", f"linear_{side}")
+    }
     scored = {}
     for data in params.data:
         task = Task(examples[data], **settings)

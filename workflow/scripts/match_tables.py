@@ -18,7 +18,6 @@ with job(snakemake) as log:
     }
     name = {side: pl.col("match").replace_strict(names[side], return_dtype=pl.String) for side in names}
 
-
     def merged(part: str) -> pl.DataFrame:
         """One part of every match: its name in front, then what is read, and what reads it."""
         frame = scan(snakemake.input[part]).with_columns(
@@ -27,7 +26,6 @@ with job(snakemake) as log:
             of_a=SIDES,
         )
         return frame.select("match", "source", "target", pl.exclude("match", "source", "target")).collect()
-
 
     pairs = merged("maps").filter(pl.col("kind").is_in(maps.KINDS))
     latents = {

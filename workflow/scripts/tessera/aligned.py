@@ -77,5 +77,7 @@ def align(a: list[tuple], b: list[tuple], names: list[str]) -> dict[str, sp.csr_
             " and ".join(names), agreed, texts,
         )  # fmt: skip
         return None
-    logger.info("%s read %d of %d texts as the same tokens: matched over tokens too", " and ".join(names), agreed, texts)
+    logger.info(
+        "%s read %d of %d texts as the same tokens: matched over tokens too", " and ".join(names), agreed, texts
+    )
     return {side: sp.vstack(parts, format="csr") for side, parts in sides.items()}

@@ -202,7 +202,7 @@ def claims(scored: dict[str, Scored], level: float, seed: int) -> pl.DataFrame:
 
 
 def verdict(difference_B: np.ndarray, level: float) -> dict:
-    """`holds` where the whole interval of a paired difference lies above zero, `fails` where below, else `undecided`."""
+    """`holds` where the interval of a paired difference lies above zero, `fails` where below, else `undecided`."""
     tail = 100 * (1 - level) / 2
     low, high = np.nanpercentile(difference_B[1:], [tail, 100 - tail])
     answer = "holds" if low > 0 else "fails" if high < 0 else "undecided"

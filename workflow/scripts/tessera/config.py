@@ -99,7 +99,9 @@ def _check_borrowed(key: str, name: str, layer: str, width: str, study: dict) ->
     if not any(bare in one_pass.get(layer, []) for one_pass in other["passes"]):
         raise TesseraError(f"config key {key}: {owner}, whose SAE this is, has no width {bare} at layer {layer}")
     if "of" in study["saes"].get(other.get("saes"), {}):
-        raise TesseraError(f"config key {entry}: the SAEs of {owner} are borrowed themselves; name the model they are of")
+        raise TesseraError(
+            f"config key {entry}: the SAEs of {owner} are borrowed themselves; name the model they are of"
+        )
     if study["models"][name].get("hook") != other.get("hook"):
         raise TesseraError(f"config key models.{name}.hook: not that of {owner}, whose SAE it uses at layer {layer}")
 

@@ -131,7 +131,9 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
         place = {"pooling": pl.lit(pooling)}
         maps = [frame if "pooling" in frame.columns else frame.with_columns(**place) for frame in maps]
     empty = pl.DataFrame(schema=MAPS_SCHEMA)
-    whole = pl.concat([empty, *(frame.cast({k: MAPS_SCHEMA[k] for k in frame.columns}) for frame in maps)], how="diagonal")
+    whole = pl.concat(
+        [empty, *(frame.cast({k: MAPS_SCHEMA[k] for k in frame.columns}) for frame in maps)], how="diagonal"
+    )
     return {"maps": whole, "matches": pl.DataFrame(matches), "histograms": pl.concat(histograms)}
 
 
@@ -171,7 +173,9 @@ def _match(acts_NV: sp.csr_array, acts_NW: sp.csr_array, seed: int, *, shift: bo
     }
     moments = {"a": Moments.of(acts_NV), "b": Moments.of(acts_NW)}
     columns = np.flatnonzero(pairs[0] >= 0)
-    similar = matching.svcca(acts_NV[:, columns], acts_NW[:, pairs[0][columns]], seed)
+    scale_K = moments["a"].sd_W[columns] / moments["b"].sd_W[pairs[0][columns]]
+    moved_NK = sp.csr_array(acts_NW[:, pairs[0][columns]] @ sp.diags_array(scale_K))
+    similar = matching.svcca(acts_NV[:, columns], moved_NK, seed)
     maps, about = [], []
     for (kind, side), (partner_W, r_W, tied_W) in partners.items():
         above_W = matching.above_null(r_W, np.array(null[kind, side]), moments[side].active_W)

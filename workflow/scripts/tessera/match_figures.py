@@ -70,7 +70,7 @@ def scores(best: pl.DataFrame) -> plt.Figure:
         for (row, column), axis in ((place, axes[place]) for place in _places(axes)):
             here = best.filter(source=sources[column], data=names[row])
             for y, condition in enumerate(shown):
-                label, colour = CONDITIONS[condition]
+                colour = CONDITIONS[condition][1]
                 point = here.filter(pl.col("over").eq_missing(condition[1]), condition=condition[0])
                 control = condition[0] == "random"
                 axis.errorbar(

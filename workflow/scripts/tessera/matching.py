@@ -183,7 +183,7 @@ def inverse(partner_V: np.ndarray, r_V: np.ndarray, W: int) -> tuple[np.ndarray,
 def above_null(r_W: np.ndarray, null_PW: np.ndarray, active_W: np.ndarray) -> np.ndarray:
     """Does a latent's correlation exceed the 95th percentile of what P shuffles give latents active on as many rows?
 
-    Rare latents correlate by chance far more than frequent ones, so that one percentile for all would be wrong for both.
+    Rare latents correlate by chance far more than frequent ones: one percentile for all would be wrong for both.
     """
     above_W, alive = np.zeros(len(r_W), dtype=bool), np.flatnonzero(active_W > 0)
     if not len(alive):

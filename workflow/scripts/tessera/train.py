@@ -167,7 +167,9 @@ def measure_borrowed(folder: Path, cache: Path, architecture: str) -> pl.DataFra
     """
     sae, tokens_ND = SAE.load_from_disk(folder, device="cpu"), np.load(cache, mmap_mode="r")
     if sae.cfg.d_in != tokens_ND.shape[1]:
-        raise TesseraError(f"{folder}: the SAE reads {sae.cfg.d_in} dimensions, the model has {tokens_ND.shape[1]} there")
+        raise TesseraError(
+            f"{folder}: the SAE reads {sae.cfg.d_in} dimensions, the model has {tokens_ND.shape[1]} there"
+        )
     quality = measure(sae, held_out(tokens_ND)[1])
     return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
 
