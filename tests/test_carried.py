@@ -73,7 +73,7 @@ def side(task, example_N, acts_NW, hidden_ND, poolings=POOLINGS, thresholds=THRE
         for threshold in thresholds:
             thresholding = Thresholding.fit(features_EW[task.train_E], threshold)
             cell = task.run(thresholding.apply(features_EW), thresholding)
-            probes[pooling, threshold] = read_probe(cell.scores, cell.coefficients, task.classes)
+            probes[pooling, threshold, "none"] = read_probe(cell.scores, cell.coefficients, task.classes)
     mean = task.run(carried.standardise(hidden["mean"][task.train_E])(hidden["mean"]))
     return carried.Side(features, hidden, probes, {"mean": read_probe(mean.scores, mean.coefficients, task.classes)[0]})
 

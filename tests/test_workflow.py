@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 
 ROOT = Path(__file__).parents[1]
 CELLS = "results/probes/model=bert/layer=1/width=64/data=weather"
-CELL = f"{CELLS}/pooling=sum/threshold=1.0/scores.parquet"
+CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
 
 
 def texts(name: str, size: int, seed: int) -> pl.DataFrame:
@@ -56,7 +56,7 @@ def study(tmp_path_factory) -> Path:
             "own": {"path": "own.parquet", **columns, "split": "part"},
         },
         "shard_size": 70,
-        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"]},
+        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"], "selections": ["none", "anova-4"]},
         "probe": {"C": [0.1, 1], "folds": 3, "resamples": 100},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
@@ -106,7 +106,7 @@ def test_every_cell_is_in_the_tables(study):
     assert rows == [
         ("hidden", False, 2 * 4 * splits),
         ("hidden", True, 1 * 4 * splits),
-        ("sae", False, 1 * 2 * 3 * splits),
+        ("sae", False, 1 * 2 * 3 * 2 * splits),
         ("tfidf", False, 2 * splits),
     ]
     assert scores.select(pl.col("macro_f1", "cv_macro_f1", "density").is_between(0, 1).all()).row(0) == (True,) * 3
@@ -125,7 +125,7 @@ def test_a_stage_reads_back_as_one_table(study):
 
 def test_every_cell_sees_the_same_split(study):
     predictions = pl.read_parquet(study / "results/tables/predictions.parquet")
-    place = ["features", "model", "layer", "width", "pooling", "threshold", "data", "split"]
+    place = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data", "split"]
     ids = predictions.group_by(place).agg(pl.col("id").sort()).group_by("data", "split").agg(pl.col("id").n_unique())
     assert ids["id"].to_list() == [1, 1, 1]
     own = predictions.filter(data="own")["id"].unique()
@@ -150,7 +150,9 @@ def test_a_cell_agrees_with_its_own_recomputation(study, pooling, threshold):
     else:
         positive = features[train][features[train] > 0]
         features = (features > (1.0 if threshold == "1.0" else np.quantile(positive, 0.5))).astype(float)
-    cell = pl.read_parquet(study / f"{CELLS}/pooling={pooling}/threshold={threshold}/scores.parquet").row(0, named=True)
+    cell = pl.read_parquet(
+        study / f"{CELLS}/pooling={pooling}/threshold={threshold}/selection=none/scores.parquet"
+    ).row(0, named=True)
     label = examples["label"].to_numpy()
     model = LogisticRegression(C=cell["C"], class_weight="balanced", max_iter=5000, tol=1e-8)
     predicted = model.fit(features[train], label[train]).predict(features[test])

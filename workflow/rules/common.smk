@@ -38,6 +38,7 @@ except TesseraError as error:
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
+SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
 HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
@@ -253,7 +254,8 @@ def every_cell(part):
         "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
         "tfidf": [grid.TFIDF],
     }
-    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
+    sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
+    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
     return {
         kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
         for kind, values in zip(patterns, axes, strict=True)

@@ -99,6 +99,7 @@ rule carry:
                 match_data,
                 pooling=POOLINGS,
                 threshold=THRESHOLDS,
+                selection=SELECTIONS,
                 part=["scores", "coefficients"],
             )
             for side in SIDES
@@ -129,6 +130,7 @@ rule carry:
         all=match_all,
         poolings=POOLINGS,
         thresholds=THRESHOLDS,
+        selections=SELECTIONS,
         hidden_poolings=HIDDEN_POOLINGS,
         settings={"seed": SEED, **STUDY["probe"]},
         version=VERSIONS["carry"],

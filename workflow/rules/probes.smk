@@ -1,4 +1,4 @@
-"""Probes: a job is one model × layer × width × data set; poolings and thresholds, the cheap axes, share its start."""
+"""Probes: a job is one model × layer × width × data set; poolings, thresholds and selections, the cheap axes, share its start."""
 
 
 rule probe:
@@ -10,6 +10,7 @@ rule probe:
             grid.PROBE,
             pooling=POOLINGS,
             threshold=THRESHOLDS,
+            selection=SELECTIONS,
             part=PARTS,
             allow_missing=True,
         ),
@@ -25,6 +26,7 @@ rule probe:
     params:
         poolings=POOLINGS,
         thresholds=THRESHOLDS,
+        selections=SELECTIONS,
         settings={"seed": SEED, **STUDY["probe"]},
         version=VERSIONS["probes"],
     message:

@@ -1,5 +1,6 @@
 """Score the probes of one SAE on the other's features through every map, in both directions, beside the controls."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tessera.probe import Task, read_probe
 with job(snakemake) as log:
     params, inputs = snakemake.params, snakemake.input
     sides, settings = params.sides, params.settings
-    cells = [(pooling, threshold) for pooling in params.poolings for threshold in params.thresholds]
+    cells = list(product(params.poolings, params.thresholds, params.selections))
     needed = {maps.HIDDEN_POOLING.get(pooling, "mean") for pooling in params.poolings} | set(params.hidden_poolings)
     examples = dict(zip(params.all, map(pl.read_parquet, inputs.examples), strict=True))
     found_maps = pl.read_parquet(inputs.maps)

@@ -9,7 +9,7 @@ with job(snakemake) as log:
     inputs = snakemake.input
     kinds = ("sae", "hidden", "tfidf")
     scores = tables.merge_cells({kind: inputs[f"{kind}_scores"] for kind in kinds}).collect()
-    scores = tables.with_control(scores, snakemake.params.controls).drop("data")
+    scores = tables.with_control(scores, snakemake.params.controls).drop("data", "selection")
     place = ["scenario", "source", "target", "condition", "fraction"]
     scores = scores.select(*place, pl.exclude(place))
     best = transfer.best_transfers(scores)
@@ -19,5 +19,5 @@ with job(snakemake) as log:
         with atomic(snakemake.output[f"{name}_csv"]) as part:
             table.write_csv(part, float_precision=6)
     predictions = tables.merge_cells({kind: inputs[f"{kind}_predictions"] for kind in kinds})
-    write_parquet(snakemake.output.transfer_predictions, predictions.drop("data").collect())
+    write_parquet(snakemake.output.transfer_predictions, predictions.drop("data", "selection").collect())
     log.info("%d rows of transfer", len(scores))

@@ -13,10 +13,10 @@ VERSIONS = {
     "prepare_sae": 2,
     "activations": 2,
     "features": 1,
-    "probes": 2,
+    "probes": 3,
     "transfer": 1,
     "match": 1,
     "carry": 1,
-    "tables": 2,
+    "tables": 3,
     "figures": 2,
 }

@@ -16,7 +16,8 @@ from tessera.probe import Probe, Task, Thresholding
 
 PENALTIES = np.logspace(-1, 6, 15)  # of the ridge map, on standardised hidden states
 DRAWN = ("random", "directions")  # the conditions with several draws
-PLACE = ["source", "features", "condition", "over", "pooling", "threshold", "split"]
+CELL = ["pooling", "threshold", "selection"]
+PLACE = ["source", "features", "condition", "over", *CELL, "split"]
 CLAIMS = {"random": "random match", "directions": "random directions", "ridge": "ridge map"}
 
 
@@ -26,7 +27,7 @@ class Side:
 
     features: dict[str, sp.csr_array]  # pooling → [E, W]
     hidden: dict[str, np.ndarray]  # pooling → [E, d]
-    probes: dict[tuple[str, str], tuple[Probe, Thresholding]]  # pooling, threshold
+    probes: dict[tuple[str, str, str], tuple[Probe, Thresholding]]  # CELL
     hidden_probes: dict[str, Probe]  # pooling
 
 
@@ -84,20 +85,20 @@ def answer(task: Task, sides: dict[str, Side], maps: pl.DataFrame, ridges: dict,
                 else:
                     moved = [Map.of(draw).apply(other.features[pooling], width) for draw in draws]
                 conditions.append(({"condition": kind, "over": over}, moved))
-            for threshold in (threshold for of, threshold in own.probes if of == pooling):
-                place = {"source": source, "features": "sae", "pooling": pooling, "threshold": threshold}
+            for cell in (cell for cell in own.probes if cell[0] == pooling):
+                place = {"source": source, "features": "sae", **dict(zip(CELL, cell, strict=True))}
                 for condition, matrices in conditions:
-                    answers = [_predict(*own.probes[pooling, threshold], matrix) for matrix in matrices]
-                    cv = own.probes[pooling, threshold][0].cv_macro_f1
-                    found.append(Answers(place | condition, cv, np.array(answers)))
-                native, thresholding = other.probes[pooling, threshold]
+                    answers = [_predict(*own.probes[cell], matrix) for matrix in matrices]
+                    found.append(Answers(place | condition, own.probes[cell][0].cv_macro_f1, np.array(answers)))
+                native, thresholding = other.probes[cell]
                 predicted = _predict(native, thresholding, other.features[pooling])
                 about = place | {"condition": "native", "over": None}
                 found.append(Answers(about, native.cv_macro_f1, predicted[None]))
         for pooling, probe in own.hidden_probes.items():
             own_ED, other_ED = own.hidden[pooling], other.hidden[pooling]
             scale, of_other = standardise(own_ED[task.train_E]), standardise(other_ED[task.train_E])
-            there = {"source": source, "features": "hidden", "over": None, "pooling": pooling, "threshold": None}
+            there = {"source": source, "features": "hidden", "over": None, "pooling": pooling}
+            there |= {"threshold": None, "selection": None}
             native = other.hidden_probes[pooling]
             for condition, by, matrix in (
                 ("source", probe, scale(own_ED)),
@@ -158,7 +159,7 @@ def over_draws(values_RB: np.ndarray, seed: int) -> np.ndarray:
 def claims(scored: dict[str, Scored], level: float, seed: int) -> pl.DataFrame:
     """Does a probe do better on matched latents than on each control? A row per data set, source, kind and claim.
 
-    The cell (pooling, threshold) is the one with the best cross-validated F1 of the SOURCE's own probe. Paired
+    The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe. Paired
     bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
     corrected (Bonferroni) for the number of data sets and both directions. `latents transfer` holds where the
     match beats a random match AND random directions of the target's hidden states, and fails where it loses to either.
@@ -175,28 +176,28 @@ def claims(scored: dict[str, Scored], level: float, seed: int) -> pl.DataFrame:
                 )
                 for features in ("sae", "hidden")
             }
-            pooling, threshold = best["sae"][-2:]
+            cell = best["sae"][-len(CELL) :]
             for kind in ("one_to_one", "identity"):
                 over = "examples" if kind == "one_to_one" else None
-                here = (source, "sae", kind, over, pooling, threshold)
+                here = (source, "sae", kind, over, *cell)
                 if here not in found.resampled:
                     continue
                 matched_B = found.resampled[here][0][0]
-                place = {"data": data, "source": source, "kind": kind, "pooling": pooling, "threshold": threshold}
+                place = {"data": data, "source": source, "kind": kind, **dict(zip(CELL, cell, strict=True))}
                 verdicts = []
                 for control, name in CLAIMS.items():
-                    other = (source, "sae", control, "examples", pooling, threshold)
+                    other = (source, "sae", control, "examples", *cell)
                     if control == "ridge":
                         if best["hidden"] is None:
                             continue
-                        other = (source, "hidden", "ridge", None, *best["hidden"][-2:])
+                        other = (source, "hidden", "ridge", None, *best["hidden"][-len(CELL) :])
                     difference_B = over_draws(matched_B - found.resampled[other][0], seed)
                     answer = verdict(difference_B, corrected)
                     verdicts += [answer["verdict"]] if control in DRAWN else []
                     rows.append(place | {"claim": f"{kind} > {name}", **answer})
                 both = next((one for one in ("fails", "undecided") if one in verdicts), "holds")
                 rows.append(place | {"claim": "latents transfer", "verdict": both})
-    names = ["data", "source", "kind", "pooling", "threshold", "claim"]
+    names = ["data", "source", "kind", *CELL, "claim"]
     numbers = dict.fromkeys(["difference", "difference_low", "difference_high", "level"], pl.Float64)
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String) | numbers | {"verdict": pl.String})
 
@@ -215,13 +216,13 @@ def best(scores: pl.DataFrame) -> pl.DataFrame:
 
     `native` stands at the target's own best cell: it is what a probe trained there reaches.
     """
-    place, cell = ["match", "data", "source", "features"], ["pooling", "threshold"]
+    place = ["match", "data", "source", "features"]
     chosen = []
     for condition in ("source", "native"):
         cells = scores.filter(condition=condition, split="test").sort(
             "cv_macro_f1", descending=True, maintain_order=True
         )
-        cells = cells.group_by(place, maintain_order=True).first().select(*place, *cell)
+        cells = cells.group_by(place, maintain_order=True).first().select(*place, *CELL)
         wanted = (pl.col("condition") == "native") == (condition == "native")
-        chosen.append(scores.filter(wanted).join(cells, on=[*place, *cell], nulls_equal=True, maintain_order="left"))
+        chosen.append(scores.filter(wanted).join(cells, on=[*place, *CELL], nulls_equal=True, maintain_order="left"))
     return pl.concat(chosen)

@@ -110,6 +110,9 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
     """
     maps, matches, histograms = [], [], []
     over_tokens = sides.tokens and _match(sides.tokens["a"], sides.tokens["b"], sides.seed, shift=True)
+    if over_tokens:
+        matches += [{"over": "tokens", "pooling": None, **row} for row in over_tokens.rows]
+        histograms += _histograms("tokens", None, over_tokens)
     for pooling, features in sides.features.items():
         moments = {side: Moments.of(acts) for side, acts in features.items()}
         found = {"examples": _match(features["a"], features["b"], sides.seed, shift=False)}
@@ -119,12 +122,8 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
         controlled = [frame["correlation"] for frame in controls if frame["kind"][0] == "directions"]
         for over, match in found.items():
             maps += [_scaled(frame, moments).with_columns(over=pl.lit(over)) for frame in match.maps]
-            matches += [{"over": over, "pooling": pooling, **row} for row in match.rows]
-            shown = {"one_to_one": match.maps[0]["correlation"], "shuffled": pl.Series(match.null)}
-            if over == "examples":
-                shown["directions"] = pl.concat(controlled)
-            histograms += [_histogram(over, pooling, of, values) for of, values in shown.items()]
-            logger.info("%s, over %s: %s", pooling, over, match.rows)
+        matches += [{"over": "examples", "pooling": pooling, **row} for row in found["examples"].rows]
+        histograms += _histograms("examples", pooling, found["examples"], directions=pl.concat(controlled))
         maps += controls
         if sides.same:
             maps += [_identity(source, len(moments["a"].sd_W)) for source in "ab"]
@@ -134,7 +133,13 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
     whole = pl.concat(
         [empty, *(frame.cast({k: MAPS_SCHEMA[k] for k in frame.columns}) for frame in maps)], how="diagonal"
     )
-    return {"maps": whole, "matches": pl.DataFrame(matches), "histograms": pl.concat(histograms)}
+    for row in matches:
+        logger.info("%(kind)s, over %(over)s, %(pooling)s: %(matched)d of %(latents)d, %(mean_correlation)s", row)
+    return {
+        "maps": whole,
+        "matches": pl.DataFrame(matches, infer_schema_length=None),
+        "histograms": pl.concat(histograms),
+    }
 
 
 @dataclass
@@ -243,7 +248,12 @@ def _identity(source: str, width: int) -> pl.DataFrame:
     return frame.with_columns(source=pl.lit(source), kind=pl.lit("identity"))
 
 
-def _histogram(over: str, pooling: str, of: str, values: pl.Series) -> pl.DataFrame:
-    counts, _ = np.histogram(values.to_numpy(), BINS)
-    place = {"over": pl.lit(over), "pooling": pl.lit(pooling), "of": pl.lit(of)}
-    return pl.DataFrame({"low": BINS[:-1], "high": BINS[1:], "latents": counts}).with_columns(**place)
+def _histograms(over: str, pooling: str | None, match: _Match, **more: pl.Series) -> list[pl.DataFrame]:
+    shown = {"one_to_one": match.maps[0]["correlation"], "shuffled": pl.Series(match.null), **more}
+    place = {"over": pl.lit(over), "pooling": pl.lit(pooling, pl.String)}
+    return [
+        pl.DataFrame(
+            {"low": BINS[:-1], "high": BINS[1:], "latents": np.histogram(values.to_numpy(), BINS)[0]}
+        ).with_columns(**place, of=pl.lit(of))
+        for of, values in shown.items()
+    ]

@@ -12,6 +12,7 @@ CURVES = {
     "directions": ("random directions, matched so", COLOURS[1]),
     "shuffled": ("matched, rows shuffled", "0.55"),
 }
+SMALLEST = 1e-3  # share of the latents that the axis starts at
 # condition and over → name, and colour: what is to be kept and reached, matched, controls
 CONDITIONS = {
     ("source", None): ("probe on its own SAE", "0.4"),
@@ -29,9 +30,7 @@ CONDITIONS = {
 
 def correlations(histograms: pl.DataFrame) -> plt.Figure:
     """Share of latents by the correlation with their partner, a panel per pooling, and one over tokens."""
-    places = histograms.select("over", "pooling").unique(maintain_order=True)
-    over_tokens = places.filter(over="tokens").head(1)  # pooling by pooling the same
-    panels = pl.concat([places.filter(over="examples"), over_tokens]).rows()
+    panels = histograms.select("over", "pooling").unique(maintain_order=True).sort("over", maintain_order=True).rows()
     with plt.rc_context(STYLE):
         rows = math.ceil(len(panels) / 2)
         figure, axes = plt.subplots(
@@ -39,12 +38,14 @@ def correlations(histograms: pl.DataFrame) -> plt.Figure:
         )
         for axis, (over, pooling) in zip(axes.flat, panels, strict=False):
             for of, (label, colour) in CURVES.items():
-                curve = histograms.filter(over=over, pooling=pooling, of=of)
+                curve = histograms.filter(pl.col("pooling").eq_missing(pooling), over=over, of=of)
                 if len(curve):
                     edges = [*curve["low"], curve["high"][-1]]
                     axis.stairs(curve["latents"] / max(1, curve["latents"].sum()), edges, label=label, color=colour)
             axis.set_title(f"over examples, {pooling}" if over == "examples" else "over tokens")
             axis.set_xlim(0, 1)
+            axis.set_yscale("log")
+            axis.set_ylim(SMALLEST, 1)
         _hide_beyond(axes, len(panels))
         figure.supxlabel("correlation with the partner", fontsize=7)
         figure.supylabel("share of the matched latents", fontsize=7)
@@ -82,7 +83,7 @@ def scores(best: pl.DataFrame) -> plt.Figure:
             axis.grid(axis="x", color="0.92", lw=0.5)
             axis.set_axisbelow(True)
             if row == 0:
-                axis.set_title(f"probe of {sources[column]}\non {here['target'][0]}\n{names[row]}")
+                axis.set_title(f"from {sources[column]}\nto {here['target'][0]}\n{names[row]}", fontsize=6)
             else:
                 axis.set_title(names[row])
         figure.supxlabel("macro F1 on test examples, 95 % interval", fontsize=7)

@@ -15,7 +15,7 @@ CANDIDATES = 32  # partners kept per latent, of either side
 TIE = 1e-6  # two correlations this close tell the partners apart by nothing
 JITTER = 1e-9  # among equals the lower latent id: the same for blocks of any size
 NULL_QUANTILE, NULL_BINS, NULL_LEAST = 0.95, 20, 50  # bins of latents that are active on about as many rows
-SVCCA_COMPONENTS, SVCCA_ROWS = 50, 20  # at most so many components, and at least so many rows for each
+SVCCA_COMPONENTS, SVCCA_ROWS, SVCCA_MOST = 50, 20, 20_000  # components, rows for each at least, rows at most
 SVD_EXTRA, SVD_ITERATIONS = 10, 8
 
 
@@ -198,8 +198,10 @@ def svcca(acts_NV: sp.csr_array, acts_NW: sp.csr_array, seed: int) -> dict[str, 
     """Mean canonical correlation of the leading singular directions of two centred activation matrices, and by chance.
 
     Raghu et al. 2017 (arXiv 1706.05806), with a fixed number of components, far below the number of rows. `svcca_null`
-    has the rows of one side shuffled: chance alone gives about the root of components / rows.
+    has the rows of one side shuffled: chance alone gives about the root of components / rows. Of very many rows, every
+    so manyth is taken.
     """
+    acts_NV, acts_NW = (acts[:: -(-acts.shape[0] // SVCCA_MOST)] for acts in (acts_NV, acts_NW))
     rows = acts_NV.shape[0]
     components = min(SVCCA_COMPONENTS, rows // SVCCA_ROWS, *(min(acts.shape) - 1 for acts in (acts_NV, acts_NW)))
     if components < 1:

@@ -16,6 +16,7 @@ HIVE = {
     "data": pl.String,
     "pooling": pl.String,
     "threshold": pl.String,
+    "selection": pl.String,
     "unit": pl.String,
     "pass": pl.Int64,
     "shard": pl.Int64,
@@ -23,7 +24,7 @@ HIVE = {
     "source": pl.String,
     "match": pl.String,
 }
-CELL = ["features", "model", "layer", "width", "pooling", "threshold", "data"]
+CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]
 
 
 def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
