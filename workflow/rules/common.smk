@@ -9,9 +9,10 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from tessera import VERSIONS, grid, releases
-from tessera.config import architecture, load, sae_entry, sae_folder, sae_owner
+from tessera.config import architecture, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
+from tessera.pairs import sae_entry, sae_owner
 
 if not workflow.overwrite_configfiles:
 
@@ -324,7 +325,9 @@ TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
 QUALITIES = [
-    (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(**cell)
+    (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(
+        **cell
+    )
     for cell in SAE_CELLS
     if "train" in sae_source(cell["model"], cell["width"])
 ]

@@ -1,8 +1,6 @@
 """Matching: latents of one SAE matched to another's on unlabelled texts, and the probes carried across the match."""
 
-from tessera.config import same_sae
-
-SIDES = ["a", "b"]
+from tessera.pairs import SIDES, same_sae
 
 
 def match_sides(wildcards):

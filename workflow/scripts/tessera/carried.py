@@ -159,8 +159,8 @@ def over_draws(values_RB: np.ndarray, seed: int) -> np.ndarray:
 def claims(scored: dict[str, Scored], level: float, seed: int) -> pl.DataFrame:
     """Does a probe do better on matched latents than on each control? A row per data set, source, kind and claim.
 
-    The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe. Paired
-    bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
+    The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe.
+    Paired bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
     corrected (Bonferroni) for the number of data sets and both directions. `latents transfer` holds where the
     match beats a random match AND random directions of the target's hidden states, and fails where it loses to either.
     """

@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
-from tessera import releases
+from tessera import pairs, releases
 from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT, TUNED, parse_threshold, parse_width, split_width
 
@@ -31,8 +31,8 @@ def load(config: dict) -> dict:
     for name, recipe in study["saes"].items():
         if "release" in recipe and ("{l0}" in recipe["id"]) != ("l0" in recipe):
             raise TesseraError(f"config key saes.{name}.l0: give it exactly where the id has {{l0}} in it")
-        if {"train", "of"} & set(recipe) and "trained_on" in recipe:
-            raise TesseraError(f"config key saes.{name}.trained_on: only for SAEs with the keys path or release")
+        if "train" in recipe and "trained_on" in recipe:
+            raise TesseraError(f"config key saes.{name}.trained_on: SAEs trained here are trained on the model itself")
         for texts in recipe.get("train", {}).get("texts", []):
             _known(f"saes.{name}.train.texts", texts, study["datasets"])
     for name, model in study["models"].items():
@@ -41,7 +41,12 @@ def load(config: dict) -> dict:
         if "tuned" in model:  # its folder is there once the workflow has made it
             model["path"] = TUNED.format(model=name)
     for name, match in study["matches"].items():
-        _check_match(f"matches.{name}", match, study)
+        match.setdefault("data", match["texts"])
+        for data in [*match["texts"], *match["data"]]:
+            _known(f"matches.{name}.{'texts' if data in match['texts'] else 'data'}", data, study["datasets"])
+        for side in pairs.SIDES:
+            _known(f"matches.{name}.{side}.model", match[side]["model"], study["models"])
+        pairs.check_match(f"matches.{name}", match, study)
     for name, scenario in study["transfers"].items():
         _check_transfer(f"transfers.{name}", scenario, study["datasets"])
     for name, dataset in study["datasets"].items():
@@ -70,42 +75,6 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
         raise TesseraError(f"config key {key}.fractions: 1.0 is missing, which the best cells are chosen at")
 
 
-def _check_match(key: str, match: dict, study: dict) -> None:
-    match.setdefault("data", match["texts"])
-    for role in ("texts", "data"):
-        for data in match[role]:
-            _known(f"{key}.{role}", data, study["datasets"])
-    for side in "ab":
-        cell = match[side]
-        cell["layer"] = str(cell["layer"])
-        _known(f"{key}.{side}.model", cell["model"], study["models"])
-        passes = study["models"][cell["model"]]["passes"]
-        there = [f"{layer}: {width}" for one in passes for layer, widths in one.items() for width in widths]
-        if f"{cell['layer']}: {cell['width']}" not in there:
-            raise TesseraError(
-                f"config key {key}.{side}: {cell['model']} has no layer {cell['layer']} with width {cell['width']} in "
-                f"its passes; there: {', '.join(there) or 'none with an SAE'}"
-            )
-    if match["a"] == match["b"]:
-        raise TesseraError(f"config key {key}: a and b are the same SAE of the same model")
-
-
-def _check_borrowed(key: str, name: str, layer: str, width: str, study: dict) -> None:
-    """Is there an SAE of this layer and width that belongs to the other model itself?"""
-    owner, bare = sae_owner(name, width, study)
-    entry = f"saes.{sae_entry(study['models'][name], width)}.of"
-    _known(entry, owner, [other for other in study["models"] if other != name])
-    other = study["models"][owner]
-    if not any(bare in one_pass.get(layer, []) for one_pass in other["passes"]):
-        raise TesseraError(f"config key {key}: {owner}, whose SAE this is, has no width {bare} at layer {layer}")
-    if "of" in study["saes"].get(other.get("saes"), {}):
-        raise TesseraError(
-            f"config key {entry}: the SAEs of {owner} are borrowed themselves; name the model they are of"
-        )
-    if study["models"][name].get("hook") != other.get("hook"):
-        raise TesseraError(f"config key models.{name}.hook: not that of {owner}, whose SAE it uses at layer {layer}")
-
-
 def resolve(path: str) -> Path:
     """The file that `path` names; `package:<import name>/<file>` lies where that package is installed.
 
@@ -123,26 +92,6 @@ def resolve(path: str) -> Path:
 def architecture(model: dict, study: dict) -> dict:
     """The entry whose architecture and tokenizer `model` uses: its own, or that of the model it controls."""
     return study["models"][model["control_of"]] if "control_of" in model else model
-
-
-def sae_entry(model: dict, width: str) -> str:
-    """Name of the entry of saes that a width of a model comes from."""
-    return split_width(width)[1] or model["saes"]
-
-
-def sae_owner(model: str, width: str, study: dict) -> tuple[str, str]:
-    """Model and width whose SAE a width of a model has: its own, or what an entry of saes with `of` borrows."""
-    entry = study["saes"][sae_entry(study["models"][model], width)]
-    return (entry["of"], split_width(width)[0]) if "of" in entry else (model, width)
-
-
-def same_sae(match: dict, study: dict) -> bool:
-    """Have both sides of a match the very same SAE, so that latent i of one is latent i of the other?"""
-    owners = [sae_owner(match[side]["model"], match[side]["width"], study) for side in "ab"]
-    entries = [sae_entry(study["models"][model], width) for model, width in owners]
-    bare = [(match[side]["layer"], split_width(width)[0]) for side, (_, width) in zip("ab", owners, strict=True)]
-    trained = any("train" in study["saes"][entry] for entry in entries)
-    return bare[0] == bare[1] and entries[0] == entries[1] and (owners[0] == owners[1] or not trained)
 
 
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
@@ -181,8 +130,8 @@ def _spell_axes(study: dict) -> None:
     matches = study.get("matches")
     for match in matches.values() if isinstance(matches, dict) else ():
         for cell in match.values() if isinstance(match, dict) else ():
-            if isinstance(cell, dict) and type(cell.get("width")) is int:
-                cell["width"] = str(cell["width"])
+            if isinstance(cell, dict):
+                cell |= {key: str(cell[key]) for key in ("layer", "width") if type(cell.get(key)) is int}
     for model in models.values() if isinstance(models, dict) else ():
         passes = model.get("passes") if isinstance(model, dict) else None
         for one_pass in passes if isinstance(passes, list) else ():
@@ -274,7 +223,7 @@ def _known(key: str, value: str, allowed) -> None:
 
 
 def _check_model(name: str, model: dict, study: dict) -> None:
-    key = f"models.{name}"
+    key, own = f"models.{name}", name
     made = TUNED.format(model=name)  # what load itself fills in
     sources = [source for source in SOURCES if source in model and model[source] != made]
     if len(sources) != 1:
@@ -305,11 +254,12 @@ def _check_model(name: str, model: dict, study: dict) -> None:
             for width in widths:
                 if "saes" not in model and not split_width(width)[1]:
                     raise TesseraError(f"config key {key}.saes: missing, and {here} asks for width {width}")
-                name = sae_entry(model, width)
+                name = pairs.sae_entry(model, width)
                 _known(f"{key}.saes" if name == model.get("saes") else here, name, study["saes"])
                 _check_width(here, layer, width, study["saes"][name])
                 if "of" in study["saes"][name]:
-                    _check_borrowed(here, key.removeprefix("models."), layer, width, study)
+                    _known(f"saes.{name}.of", study["saes"][name]["of"], [m for m in study["models"] if m != own])
+                    pairs.check_borrowed(here, own, layer, width, study)
                 if (layer, width) in seen:
                     raise TesseraError(f"config key {here}: layer {layer} width {width} is in an earlier pass already")
                 seen.add((layer, width))
