@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tessera.config import load, sae_folder
 from tessera.errors import TesseraError
-from tessera.pairs import same_sae, sae_entry, sae_owner
+from tessera.pairs import sae_entry, sae_owner, same_sae
 
 SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
 

@@ -64,7 +64,7 @@ def model_identity(wildcards):
     """What of a model decides its activations, by value."""
     spec = MODELS[wildcards.model]
     kept, source = (
-        {key: value for key, value in entry.items() if key not in ("passes", "saes")}
+        {key: value for key, value in entry.items() if key not in ("passes", "saes", "data")}
         for entry in (spec, architecture(spec, STUDY))
     )
     return {"spec": kept, "source": source, "seed": SEED}
@@ -237,12 +237,17 @@ def shards_of_layer(wildcards):
     return expand(grid.ACTIVATIONS, **wildcards, number=number, shard=shards(wildcards.data))
 
 
+def data_of(model):
+    """The data sets that a model is run on."""
+    return MODELS[model].get("data", list(DATASETS))
+
+
 def every_shard(pattern):
     """`pattern` for every model × data set × pass × shard."""
     return [
         pattern.format(model=model, data=data, number=number, shard=shard)
         for model, spec in MODELS.items()
-        for data in DATASETS
+        for data in data_of(model)
         for number in range(len(spec["passes"]))
         for shard in shards(data)
     ]
@@ -251,14 +256,14 @@ def every_shard(pattern):
 def every_cell(part):
     """One part (scores, predictions, coefficients) of every cell, by the features it is probed on."""
     patterns = {
-        "sae": [expand(grid.PROBE, **cell, allow_missing=True) for cell in SAE_CELLS],
-        "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
-        "tfidf": [grid.TFIDF],
+        "sae": [(grid.PROBE, {**cell, "data": data_of(cell["model"])}) for cell in SAE_CELLS],
+        "hidden": [(grid.HIDDEN, {**cell, "data": data_of(cell["model"])}) for cell in LAYER_CELLS],
+        "tfidf": [(grid.TFIDF, {"data": DATASETS})],
     }
     sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
     axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
     return {
-        kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
+        kind: [file for pattern, cell in patterns[kind] for file in expand(pattern, **cell, part=part, **values)]
         for kind, values in zip(patterns, axes, strict=True)
     }
 

@@ -140,6 +140,7 @@ rule carry:
 
 MATCH_PARTS = ["maps", "matches", "histograms", "scores", "predictions", "claims"]
 MATCH_TABLES = ["matches", "match_best", "match_scores", "match_claims"]
+MATCH_FIGURES = ["correlations", "scores"]
 MATCH_FRAMES = [*MATCH_TABLES, "matched_latents", "match_histograms", "match_predictions"]
 
 
@@ -169,15 +170,15 @@ rule match_tables:
 
 rule draw_match:
     input:
-        correlations="results/tables/match_histograms.parquet",
+        correlations="results/tables/match_histograms.parquet",  # figure by figure, in the order of MATCH_FIGURES
         scores="results/tables/match_best.parquet",
     output:
-        pdf="results/figures/match={match}/{figure}.pdf",
-        png="results/figures/match={match}/{figure}.png",
+        pdf=expand("results/figures/match={{match}}/{figure}.pdf", figure=MATCH_FIGURES),
+        png=expand("results/figures/match={{match}}/{figure}.png", figure=MATCH_FIGURES),
     log:
-        "logs/draw_match/match={match}/{figure}.log",
+        "logs/draw_match/match={match}.log",
     benchmark:
-        "results/benchmarks/draw_match/match={match}/{figure}.tsv"
+        "results/benchmarks/draw_match/match={match}.tsv"
     conda:
         "../../envs/figures.yaml"
     resources:
@@ -186,6 +187,6 @@ rule draw_match:
     params:
         version=VERSIONS["figures"],
     message:
-        "figure of {wildcards.match}: {wildcards.figure}"
+        "figures of {wildcards.match}"
     script:
         "../scripts/draw_match.py"

@@ -78,6 +78,6 @@ rule figures:
         expand(
             "results/figures/match={match}/{figure}.{kind}",
             match=STUDY["matches"],
-            figure=["correlations", "scores"],
+            figure=MATCH_FIGURES,
             kind=["pdf", "png"],
         ),

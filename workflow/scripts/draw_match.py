@@ -1,4 +1,4 @@
-"""Draw one figure of a match."""
+"""Draw the figures of a match."""
 
 from pathlib import Path
 
@@ -8,6 +8,11 @@ from tessera.figures import save
 from tessera.job import job
 
 with job(snakemake):
-    draw = {"correlations": match_figures.correlations, "scores": match_figures.scores}[snakemake.wildcards.figure]
-    table = pl.read_parquet(snakemake.input[snakemake.wildcards.figure]).filter(match=snakemake.wildcards.match)
-    save(draw(table), Path(snakemake.output.pdf), Path(snakemake.output.png))
+    for draw, table, *files in zip(
+        (match_figures.correlations, match_figures.scores),
+        snakemake.input,
+        snakemake.output.pdf,
+        snakemake.output.png,
+        strict=True,
+    ):
+        save(draw(pl.read_parquet(table).filter(match=snakemake.wildcards.match)), *map(Path, files))

@@ -237,6 +237,8 @@ def _check_model(name: str, model: dict, study: dict) -> None:
         bases = [other for other, entry in study["models"].items() if {"path", "hub"} & set(entry)]
         _known(f"{key}.tuned.from", model["tuned"]["from"], bases)
         _known(f"{key}.tuned.data", model["tuned"]["data"], study["datasets"])
+    for data in model.get("data", []):
+        _known(f"{key}.data", data, study["datasets"])
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
     source = architecture(model, study)
