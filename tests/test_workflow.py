@@ -106,6 +106,7 @@ def test_every_cell_is_in_the_tables(study):
     assert rows == [
         ("hidden", False, 2 * 4 * splits),
         ("hidden", True, 1 * 4 * splits),
+        ("length", False, 1 * splits),
         ("sae", False, 1 * 2 * 3 * 2 * splits),
         ("tfidf", False, 2 * splits),
     ]
@@ -282,7 +283,8 @@ def test_every_transfer_is_in_the_tables(transferred):
     assert len(tables["crossings"]) == len(cells) * sum(condition != "native" for *_, condition in pairs)
     cell = ["features", "model", "layer", "width", "pooling", "threshold"]
     native = tables["transfer"].filter(condition="native", fraction=1.0).with_columns(data="target")
-    both = native.join(tables["scores"].filter(split="test"), on=[*cell, "data"], nulls_equal=True)
+    all_latents = pl.col("selection").is_null() | (pl.col("selection") == "none")
+    both = native.join(tables["scores"].filter(all_latents, split="test"), on=[*cell, "data"], nulls_equal=True)
     assert len(both) == len(native) == 2 * sum(cells.values())
     for column in ("macro_f1", "roc_auc_low", "C", "n_features", "training_examples"):
         assert both[column].to_list() == both[f"{column}_right"].to_list()

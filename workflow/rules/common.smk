@@ -8,7 +8,7 @@ ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from tessera import VERSIONS, grid, releases
+from tessera import VERSIONS, grid, kinds, releases
 from tessera.config import architecture, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
@@ -41,7 +41,9 @@ MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
 SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
-HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
+HIDDEN_POOLINGS = STUDY["baselines"]["hidden"]
+TFIDF_UNITS, PIXEL_UNITS = STUDY["baselines"]["tfidf"], STUDY["baselines"]["pixels"]
+WITH_LENGTH = STUDY["baselines"]["length"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
 
@@ -62,7 +64,11 @@ wildcard_constraints:
 
 def model_identity(wildcards):
     """What of a model decides its activations, by value."""
-    spec = MODELS[wildcards.model]
+    return identity_of(wildcards.model)
+
+
+def identity_of(model):
+    spec = MODELS[model]
     kept, source = (
         {key: value for key, value in entry.items() if key not in ("passes", "saes", "data")}
         for entry in (spec, architecture(spec, STUDY))
@@ -86,12 +92,19 @@ def files_of(source):
 
 
 def tuning_recipe(wildcards):
-    return {"seed": SEED, **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key != "from"}}
+    return {
+        "seed": SEED,
+        **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key not in ("from", "config")},
+    }
 
 
 def tuning_base(wildcards):
-    """Name and identity of the model that a tuned one is a copy of."""
-    name = MODELS[wildcards.model]["tuned"]["from"]
+    """Name and identity of the model that a tuned one is a copy of, or of the new one itself."""
+    model = MODELS[wildcards.model]
+    if "config" in model["tuned"]:
+        about = {key: value for key, value in model.items() if key not in ("tuned", "path", "saes")}
+        return {"name": wildcards.model, "spec": {**about, "config": model["tuned"]["config"], "passes": []}}
+    name = model["tuned"]["from"]
     return {"name": name, "spec": {**MODELS[name], "passes": []}}
 
 
@@ -100,16 +113,40 @@ def tuning_examples(wildcards):
 
 
 def tuning_files(wildcards):
-    return files_of(MODELS[MODELS[wildcards.model]["tuned"]["from"]])
+    tuned = MODELS[wildcards.model]["tuned"]
+    return files_of(MODELS[tuned["from"]]) if "from" in tuned else []
 
 
-def data_spec(wildcards):
+def raw_spec(wildcards):
     return DATASETS[wildcards.data]
 
 
+def data_spec(wildcards):
+    """A data set's entry; where a model makes the labels, that of the table with its answers."""
+    spec = raw_spec(wildcards)
+    if "answered" not in spec:
+        return {key: value for key, value in spec.items() if key != "behaviour_of"}
+    kept = {key: spec[key] for key in ("text", "group", "split") if key in spec}
+    return {**kept, "path": grid.ANSWERS.format(**wildcards), "label": "answer", "id": "id"}
+
+
+def answering_model(wildcards):
+    name = raw_spec(wildcards)["answered"]["model"]
+    return {"name": name, **identity_of(name)}
+
+
+def answering_files(wildcards):
+    return files_of(architecture(MODELS[raw_spec(wildcards)["answered"]["model"]], STUDY))
+
+
 def data_files(wildcards):
+    """The local files of a data set, or its table of answers."""
+    return grid.ANSWERS.format(**wildcards) if "answered" in raw_spec(wildcards) else raw_files(wildcards)
+
+
+def raw_files(wildcards):
     """The local files of a data set (those of pinned packages apart)."""
-    spec = DATASETS[wildcards.data]
+    spec = raw_spec(wildcards)
     paths = [part["path"] for part in (spec, *spec.get("shifts", {}).values()) if "path" in part]
     return [path for path in paths if not path.startswith("package:")]
 
@@ -237,17 +274,12 @@ def shards_of_layer(wildcards):
     return expand(grid.ACTIVATIONS, **wildcards, number=number, shard=shards(wildcards.data))
 
 
-def data_of(model):
-    """The data sets that a model is run on."""
-    return MODELS[model].get("data", list(DATASETS))
-
-
 def every_shard(pattern):
     """`pattern` for every model × data set × pass × shard."""
     return [
         pattern.format(model=model, data=data, number=number, shard=shard)
         for model, spec in MODELS.items()
-        for data in data_of(model)
+        for data in kinds.data_of(STUDY, model)
         for number in range(len(spec["passes"]))
         for shard in shards(data)
     ]
@@ -255,17 +287,23 @@ def every_shard(pattern):
 
 def every_cell(part):
     """One part (scores, predictions, coefficients) of every cell, by the features it is probed on."""
-    patterns = {
-        "sae": [(grid.PROBE, {**cell, "data": data_of(cell["model"])}) for cell in SAE_CELLS],
-        "hidden": [(grid.HIDDEN, {**cell, "data": data_of(cell["model"])}) for cell in LAYER_CELLS],
-        "tfidf": [(grid.TFIDF, {"data": DATASETS})],
-    }
-    sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
-    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
+    own = {model: kinds.data_of(STUDY, model) for model in MODELS}
     return {
-        kind: [file for pattern, cell in patterns[kind] for file in expand(pattern, **cell, part=part, **values)]
-        for kind, values in zip(patterns, axes, strict=True)
+        "sae": [f for c in SAE_CELLS for f in expand(grid.PROBE, **c, data=own[c["model"]], **axes)],
+        "hidden": [
+            f
+            for c in LAYER_CELLS
+            for f in expand(grid.HIDDEN, **c, data=own[c["model"]], part=part, pooling=HIDDEN_POOLINGS)
+        ],
+        "tfidf": expand(grid.TFIDF, data=data_that_hold("text"), part=part, unit=TFIDF_UNITS),
+        "length": expand(grid.LENGTH, data=data_that_hold("text"), part=part) if WITH_LENGTH else [],
+        "pixels": expand(grid.PIXELS, data=data_that_hold("image"), part=part, unit=PIXEL_UNITS),
     }
+
+
+def data_that_hold(kind):
+    return [data for data in DATASETS if kinds.holds(DATASETS[data]) == kind]
 
 
 def transfer_spec(wildcards):
@@ -305,29 +343,27 @@ def transfer_shards(wildcards):
 
 def every_transfer(part):
     """One part (scores, predictions) of every transfer, by the features it is probed on."""
-    pairs = [
-        {"scenario": scenario, "source": source}
-        for scenario, spec in STUDY["transfers"].items()
-        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]
-    ]
-    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}
-    return {
-        "sae": [
-            f for pair in pairs for cell in SAE_CELLS for f in expand(grid.TRANSFER, **pair, **cell, part=part, **axes)
-        ],
-        "hidden": [
-            f
-            for pair in pairs
-            for cell in LAYER_CELLS
-            for f in expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
-        ],
-        "tfidf": [f for pair in pairs for f in expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)],
-    }
+    files = {"sae": [], "hidden": [], "tfidf": [], "pixels": []}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS}
+    for scenario, spec in STUDY["transfers"].items():
+        kind = kinds.holds(DATASETS[spec["sources"][0]])
+        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]:
+            pair = {"scenario": scenario, "source": source}
+            for cell in (cell for cell in SAE_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+                files["sae"] += expand(grid.TRANSFER, **pair, **cell, **axes)
+            for cell in (cell for cell in LAYER_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+                files["hidden"] += expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
+            if kind == "text":
+                files["tfidf"] += expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)
+            else:
+                files["pixels"] += expand(grid.TRANSFER_PIXELS, **pair, part=part, unit=PIXEL_UNITS)
+    return files
 
 
 CELLS = {part: every_cell(part) for part in PARTS}
 TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
+TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
 QUALITIES = [
     (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(
@@ -344,11 +380,17 @@ def published_l0(model, layer, width, **_):
 
 
 PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
+BEHAVIOUR = {name: spec["behaviour_of"] for name, spec in DATASETS.items() if "behaviour_of" in spec}
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
-TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
+TABLES = ["scores", "best", "classes", "saes", "datasets"]
+CLAIMS = ["claims", "behaviour"]
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",
     *expand("results/figures/model={model}/layer_width", model=DRAWN),
-    *expand("results/figures/model={model}/pooling_threshold", model=[model for model in DRAWN if DRAWN[model]]),
+    *expand(
+        "results/figures/model={model}/{figure}",
+        model=[model for model in DRAWN if DRAWN[model]],
+        figure=["pooling_threshold", *(["selection"] if len(SELECTIONS) > 1 else [])],
+    ),
 ]

@@ -60,15 +60,16 @@ rule probe_hidden:
         "../scripts/probe_hidden.py"
 
 
-rule probe_tfidf:
+rule probe_text:
     input:
         examples=grid.EXAMPLES,
     output:
         expand(grid.TFIDF, unit=TFIDF_UNITS, part=PARTS, allow_missing=True),
+        expand(grid.LENGTH, part=PARTS, allow_missing=True) if WITH_LENGTH else [],
     log:
-        "logs/probe_tfidf/data={data}.log",
+        "logs/probe_text/data={data}.log",
     benchmark:
-        "results/benchmarks/probe_tfidf/data={data}.tsv"
+        "results/benchmarks/probe_text/data={data}.tsv"
     conda:
         "../../envs/probes.yaml"
     resources:
@@ -76,9 +77,34 @@ rule probe_tfidf:
         runtime=60,
     params:
         units=TFIDF_UNITS,
+        length=WITH_LENGTH,
         settings={"seed": SEED, **STUDY["probe"]},
         version=VERSIONS["probes"],
     message:
-        "baseline: TF-IDF, {wildcards.data}"
+        "baselines: TF-IDF and length, {wildcards.data}"
     script:
-        "../scripts/probe_tfidf.py"
+        "../scripts/probe_text.py"
+
+
+rule probe_pixels:
+    input:
+        examples=grid.EXAMPLES,
+    output:
+        expand(grid.PIXELS, unit=PIXEL_UNITS, part=PARTS, allow_missing=True),
+    log:
+        "logs/probe_pixels/data={data}.log",
+    benchmark:
+        "results/benchmarks/probe_pixels/data={data}.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        units=PIXEL_UNITS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["probes"],
+    message:
+        "baseline: pixels, {wildcards.data}"
+    script:
+        "../scripts/probe_pixels.py"

@@ -9,7 +9,6 @@ from tessera import aligned, carried, maps
 from tessera.baselines import read_hidden
 from tessera.io import write_parquet
 from tessera.job import job
-from tessera.metrics import LEVEL
 from tessera.pooling import read_features
 from tessera.probe import Task, read_probe
 
@@ -34,7 +33,7 @@ with job(snakemake) as log:
     files = {
         key: iter(inputs[key]) for side in "ab" for key in (f"features_{side}", f"probes_{side}", f"linear_{side}")
     }
-    scored = {}
+    answered = {}
     for data in params.data:
         task = Task(examples[data], **settings)
         both = {}
@@ -55,9 +54,10 @@ with job(snakemake) as log:
                     for pooling in params.hidden_poolings
                 },
             )
-        scored[data] = carried.score(task, carried.answer(task, both, found_maps, ridges, settings["seed"]))
-        log.info("%s: %d conditions", data, len(scored[data].scores))
-    for part in ("scores", "predictions"):
-        frames = [getattr(one, part).insert_column(0, pl.lit(data).alias("data")) for data, one in scored.items()]
+        answered[data] = task, carried.answer(task, both, found_maps, ridges, settings["seed"])
+        log.info("%s: %d conditions", data, len(answered[data][1]))
+    scored = {data: carried.score(*answers) for data, answers in answered.items()}
+    for number, part in enumerate(("scores", "predictions")):
+        frames = [both[number].insert_column(0, pl.lit(data).alias("data")) for data, both in scored.items()]
         write_parquet(snakemake.output[part], pl.concat(frames))
-    write_parquet(snakemake.output.claims, carried.claims(scored, LEVEL, settings["seed"]))
+    write_parquet(snakemake.output.claims, carried.claims(answered))

@@ -1,6 +1,6 @@
 """Probes carried to another model: a probe of SAE A reads SAE B's features through a map, beside its controls."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -10,15 +10,17 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tessera.baselines import standardise
+from tessera.claims import decided, enough
 from tessera.maps import HIDDEN_POOLING, Map, draw_directions
-from tessera.metrics import confusion_scores, with_interval
+from tessera.metrics import LEVEL, confusion_scores, resample_weights, with_interval
 from tessera.probe import Probe, Task, Thresholding
 
+CLAIMED = [("sae", "one_to_one", "examples"), ("sae", "identity", None), ("hidden", "ridge", None)]
+CLAIMED += [("sae", control, "examples") for control in ("random", "directions")]
+CONTROLS = {"random": "random match", "directions": "random directions", "ridge": "ridge map"}
 PENALTIES = np.logspace(-1, 6, 15)  # of the ridge map, on standardised hidden states
-DRAWN = ("random", "directions")  # the conditions with several draws
 CELL = ["pooling", "threshold", "selection"]
 PLACE = ["source", "features", "condition", "over", *CELL, "split"]
-CLAIMS = {"random": "random match", "directions": "random directions", "ridge": "ridge map"}
 
 
 @dataclass
@@ -38,15 +40,6 @@ class Answers:
     place: dict[str, str | None]
     cv_macro_f1: float
     predicted_RE: np.ndarray
-
-
-@dataclass
-class Scored:
-    """The conditions of a match on one data set."""
-
-    scores: pl.DataFrame
-    predictions: pl.DataFrame
-    resampled: dict[tuple, np.ndarray] = field(default_factory=dict)  # place on the test split → macro F1 [R, 1 + B]
 
 
 def ridge(target_ED: np.ndarray, source_EF: np.ndarray):
@@ -114,33 +107,36 @@ def _predict(probe: Probe, thresholding: Thresholding, features_EW: sp.csr_array
     return probe.probabilities(thresholding.apply(features_EW)).argmax(axis=1)
 
 
-def score(task: Task, answers: list[Answers]) -> Scored:
+def score(task: Task, answers: list[Answers]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Macro F1 and accuracy of every condition, on the data set's own resamples.
 
     Of a control with several draws: the mean over them, and each resample of the interval has one draw of them, so that
     the interval is as wide as luck in the draw makes it.
     """
-    scores, predictions, resampled = [], [], {}
+    scores, predictions = [], []
     for split in task.test_splits:
         rows_E, weights_BE = task.split_E == split, task.weights(split)
         examples = task.examples.filter(pl.Series(rows_E)).select("example", "id", "group", "label")
         for one in answers:
             place = one.place | {"split": split}
-            found = [
-                confusion_scores(task.label_E[rows_E], predicted_E[rows_E], len(task.classes), weights_BE)
-                for predicted_E in one.predicted_RE
-            ]
-            f1_RB, accuracy_RB = (np.array(values) for values in zip(*found, strict=True))
+            f1_RB, accuracy_RB = _resampled(task, one, rows_E, weights_BE)
             about = {"draws": len(f1_RB), "examples": int(rows_E.sum()), "cv_macro_f1": one.cv_macro_f1}
             values = with_interval("macro_f1", over_draws(f1_RB, task.seed))
             scores.append({**place, **values, **with_interval("accuracy", over_draws(accuracy_RB, task.seed)), **about})
-            if split == "test":
-                resampled[tuple(place[key] for key in PLACE[:-1])] = f1_RB, one.cv_macro_f1
             for draw, predicted_E in enumerate(one.predicted_RE):
                 said = pl.Series(task.classes).gather(predicted_E[rows_E])
                 columns = [pl.lit(place[key], pl.String).alias(key) for key in PLACE]
                 predictions.append(examples.select(*columns, pl.lit(draw).alias("draw"), pl.all(), predicted=said))
-    return Scored(_with_place(scores), pl.concat(predictions), resampled)
+    return _with_place(scores), pl.concat(predictions)
+
+
+def _resampled(task: Task, one: Answers, rows_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Macro F1 and accuracy of each draw on each resample of some rows, both [R, 1 + B]."""
+    found = [
+        confusion_scores(task.label_E[rows_E], predicted_E[rows_E], len(task.classes), weights_BE)
+        for predicted_E in one.predicted_RE
+    ]
+    return tuple(np.array(values) for values in zip(*found, strict=True))
 
 
 def _with_place(rows: list[dict]) -> pl.DataFrame:
@@ -156,59 +152,52 @@ def over_draws(values_RB: np.ndarray, seed: int) -> np.ndarray:
     return values_B
 
 
-def claims(scored: dict[str, Scored], level: float, seed: int) -> pl.DataFrame:
+def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
     """Does a probe do better on matched latents than on each control? A row per data set, source, kind and claim.
 
     The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe.
     Paired bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
     corrected (Bonferroni) for the number of data sets and both directions. `latents transfer` holds where the
-    match beats a random match AND random directions of the target's hidden states, and fails where it loses to either.
+    match beats a random match AND random directions of the target's hidden states, and fails where it loses to either
+    (an intersection-union test: it needs no further correction).
     """
-    corrected = 1 - (1 - level) / (2 * len(scored))
+    level = 1 - (1 - LEVEL) / (2 * len(answered))
     rows = []
-    for data, found in scored.items():
+    for data, (task, answers) in answered.items():
+        rows_E = task.split_E == "test"
+        groups = task.examples["group"].to_numpy()[rows_E]
+        weights_BE = resample_weights(groups, enough(task.resamples, level), task.seed)
+        known = {tuple(one.place[key] for key in PLACE[:-1]): one for one in answers}
         for source in "ab":
-            best = {
-                features: max(
-                    (key for key in found.resampled if key[:3] == (source, features, "source")),
-                    key=lambda key: found.resampled[key][1],
-                    default=None,
-                )
+            homes = {
+                features: [one for key, one in known.items() if key[:3] == (source, features, "source")]
                 for features in ("sae", "hidden")
             }
-            cell = best["sae"][-len(CELL) :]
-            for kind in ("one_to_one", "identity"):
-                over = "examples" if kind == "one_to_one" else None
-                here = (source, "sae", kind, over, *cell)
-                if here not in found.resampled:
-                    continue
-                matched_B = found.resampled[here][0][0]
-                place = {"data": data, "source": source, "kind": kind, **dict(zip(CELL, cell, strict=True))}
-                verdicts = []
-                for control, name in CLAIMS.items():
-                    other = (source, "sae", control, "examples", *cell)
-                    if control == "ridge":
-                        if best["hidden"] is None:
-                            continue
-                        other = (source, "hidden", "ridge", None, *best["hidden"][-len(CELL) :])
-                    difference_B = over_draws(matched_B - found.resampled[other][0], seed)
-                    answer = verdict(difference_B, corrected)
-                    verdicts += [answer["verdict"]] if control in DRAWN else []
-                    rows.append(place | {"claim": f"{kind} > {name}", **answer})
-                both = next((one for one in ("fails", "undecided") if one in verdicts), "holds")
+            best = {
+                features: [max(ones, key=lambda one: one.cv_macro_f1).place[key] for key in CELL]
+                for features, ones in homes.items()
+                if ones
+            }
+
+            f1_RB = {
+                condition: _resampled(task, known[key], rows_E, weights_BE)[0]
+                for features, condition, over in CLAIMED
+                if (key := (source, features, condition, over, *best.get(features, []))) in known
+            }
+            for kind in (kind for kind in ("one_to_one", "identity") if kind in f1_RB):
+                place = {"data": data, "source": source, "kind": kind, **dict(zip(CELL, best["sae"], strict=True))}
+                found = {
+                    control: decided(over_draws(f1_RB[kind] - f1_RB[control], task.seed), level)
+                    for control in CONTROLS
+                    if control in f1_RB
+                }
+                rows += [place | {"claim": f"{kind} > {CONTROLS[control]}", **found[control]} for control in found]
+                needed = [found[control]["verdict"] for control in ("random", "directions")]
+                both = next((one for one in ("fails", "undecided") if one in needed), "holds")
                 rows.append(place | {"claim": "latents transfer", "verdict": both})
     names = ["data", "source", "kind", *CELL, "claim"]
     numbers = dict.fromkeys(["difference", "difference_low", "difference_high", "level"], pl.Float64)
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String) | numbers | {"verdict": pl.String})
-
-
-def verdict(difference_B: np.ndarray, level: float) -> dict:
-    """`holds` where the interval of a paired difference lies above zero, `fails` where below, else `undecided`."""
-    tail = 100 * (1 - level) / 2
-    low, high = np.nanpercentile(difference_B[1:], [tail, 100 - tail])
-    answer = "holds" if low > 0 else "fails" if high < 0 else "undecided"
-    interval = {"difference_low": float(low), "difference_high": float(high), "level": level}
-    return {"difference": float(difference_B[0]), **interval, "verdict": answer}
 
 
 def best(scores: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 # Stage paths in the hive style: a whole stage reads back as one table.
+ANSWERS = "results/answers/data={data}/answers.parquet"
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 TUNED = "results/models/model={model}"
 RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"
@@ -21,6 +22,8 @@ PROBE = (
 )
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
+LENGTH = "results/baselines/length/data={data}/{part}.parquet"
+PIXELS = "results/baselines/pixels/data={data}/unit={unit}/{part}.parquet"
 TRANSFER = (
     "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
     "/pooling={pooling}/threshold={threshold}/{part}.parquet"
@@ -30,6 +33,7 @@ TRANSFER_HIDDEN = (
     "/{part}.parquet"
 )
 TRANSFER_TFIDF = "results/transfer/tfidf/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
+TRANSFER_PIXELS = "results/transfer/pixels/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
 MATCH = "results/matches/match={match}/{part}.parquet"
 JOINT = "joint"  # the source of a transfer that is all sources together
 

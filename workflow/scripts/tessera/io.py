@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -65,12 +66,21 @@ def parquet_writer(path: str | Path, schema: pa.Schema) -> Iterator[pq.ParquetWr
         yield writer
 
 
-def write_parquet(path: str | Path, table) -> None:
-    """Write a polars frame or an arrow table to `path`."""
+def write_parquet(path: str | Path, table, rows: int | None = None) -> None:
+    """Write a polars frame or an arrow table to `path`, `rows` to a row group."""
     if not isinstance(table, pa.Table):
         table = table.to_arrow()
     with parquet_writer(path, table.schema) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=rows)
+
+
+def write_table(files, name: str, table: pl.DataFrame) -> None:
+    """Write a table of results to `files[name]`, and as csv to `files[name_csv]` where that is asked for."""
+    write_parquet(files[name], table)
+    csv = dict(files.items()).get(f"{name}_csv")
+    if csv:
+        with atomic(csv) as part:
+            table.write_csv(part, float_precision=6)
 
 
 def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:

@@ -1,5 +1,6 @@
 """Which SAE a width of a model has, where models share SAEs, and pairs of SAEs to match."""
 
+from tessera import kinds
 from tessera.errors import TesseraError
 from tessera.grid import split_width
 
@@ -55,6 +56,8 @@ def check_match(key: str, match: dict, study: dict) -> None:
     """
     for side in SIDES:
         cell = match[side]
+        for data in [*match["texts"], *match["data"]]:
+            kinds.check_learns(f"{key}.{'texts' if data in match['texts'] else 'data'}", cell["model"], data, study)
         passes = study["models"][cell["model"]]["passes"]
         there = [f"{layer}: {width}" for one in passes for layer, widths in one.items() for width in widths]
         if f"{cell['layer']}: {cell['width']}" not in there:
