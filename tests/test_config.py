@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tessera.config import load, sae_entry, sae_folder
+from tessera.config import load, sae_folder
 from tessera.errors import TesseraError
 from tessera.kinds import data_of
+from tessera.pairs import sae_entry, sae_owner, same_sae
 
 SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
 
@@ -324,6 +325,54 @@ def test_widths_from_entries_of_their_own(config, tmp_path):
     assert "saes" not in models["n"]
     config["models"]["m"]["passes"] = [{2: ["64_mine"]}]
     check(config, ["config key models.m.passes[0].2", "no SAE of width 64_mine", "2/64", "cfg.json"])
+
+
+@pytest.fixture
+def paired(config):
+    """Two models, one of which also has the other's SAE, and a match of each kind."""
+    twin = {**copy.deepcopy(config["models"]["m"]), "passes": [{1: [512, "512_base"]}]}
+    a = {"model": "m", "layer": 1, "width": 512}
+    config["models"]["twin"] = twin
+    config["saes"]["base"] = {"of": "m"}
+    config["matches"] = {
+        "apart": {"a": a, "b": {"model": "twin", "layer": 1, "width": 512}, "texts": ["d"]},
+        "shared": {"a": dict(a), "b": {"model": "twin", "layer": 1, "width": "512_base"}, "texts": ["d"]},
+    }
+    return config
+
+
+def test_matches_and_borrowed_saes(paired):
+    study = load(paired)
+    assert load(study) == study
+    assert study["matches"]["apart"]["a"] == {"model": "m", "layer": "1", "width": "512"}
+    assert study["matches"]["apart"]["data"] == ["d"]
+    assert [same_sae(study["matches"][name], study) for name in ("apart", "shared")] == [False, True]
+    owners = [sae_owner("twin", width, study) for width in ("512", "512_base")]
+    assert owners == [("twin", "512"), ("m", "512")]
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("matches/apart/a/model", "n", ["matches.apart.a.model", "'n' is not there", "m, twin"]),
+        ("matches/apart/b/width", "2k", ["matches.apart.b", "no layer 1 with width 2k", "1: 512, 1: 512_base"]),
+        ("matches/apart/b/layer", 3, ["matches.apart.b", "no layer 3"]),
+        ("matches/apart/b/layer", 1.5, ["matches.apart.b.layer", "1.5"]),
+        ("matches/apart/texts", ["e"], ["matches.apart.texts", "'e' is not there"]),
+        ("matches/apart/data", ["e"], ["matches.apart.data", "'e' is not there"]),
+        ("matches/apart/b", {"model": "m", "layer": 1, "width": 512}, ["matches.apart", "the same SAE"]),
+        ("matches/apart/c", {}, ["matches.apart", "unknown key 'c'"]),
+        ("saes/base", {"of": "twin"}, ["saes.base.of", "'twin' is not there", "m"]),
+        ("saes/base", {"of": "m", "trained_on": "x"}, ["saes.base.trained_on"]),
+        ("saes/base", {"of": "m", "path": "x"}, ["saes.base", "exactly one of", "of"]),
+        ("models/twin/passes", [{1: [512, "64_base"]}], ["models.twin.passes[0].1", "m", "no width 64 at layer 1"]),
+        ("models/twin/hook", "mlp_out", ["models.twin.hook", "not that of m"]),
+        ("models/m/saes", "base", ["saes.base.of", "'m' is not there"]),
+    ],
+)
+def test_mistakes_in_matches_and_borrowed_saes(paired, key, value, expected):
+    put(paired, key, value)
+    check(paired, expected)
 
 
 def test_more_tokens_than_the_model_reads(config, tmp_path):

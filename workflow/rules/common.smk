@@ -9,9 +9,10 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from tessera import VERSIONS, grid, kinds, releases
-from tessera.config import architecture, load, sae_entry, sae_folder
+from tessera.config import architecture, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
+from tessera.pairs import sae_entry, sae_owner
 
 if not workflow.overwrite_configfiles:
 
@@ -55,6 +56,7 @@ wildcard_constraints:
     layer=r"\d+",
     width=r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?",
     texts=r"[A-Za-z0-9][\w.-]*",
+    match=r"[A-Za-z0-9][\w.-]*",
     scenario=r"[A-Za-z0-9][\w.-]*",
     source=r"[A-Za-z0-9][\w.-]*",
     pooling=r"[a-z0-9]+",
@@ -68,7 +70,7 @@ def model_identity(wildcards):
 def identity_of(model):
     spec = MODELS[model]
     kept, source = (
-        {key: value for key, value in entry.items() if key not in ("passes", "saes")}
+        {key: value for key, value in entry.items() if key not in ("passes", "saes", "data")}
         for entry in (spec, architecture(spec, STUDY))
     )
     return {"spec": kept, "source": source, "seed": SEED}
@@ -150,8 +152,9 @@ def raw_files(wildcards):
 
 
 def sae_source(model, width):
-    """The entry of saes that an SAE of a model comes from."""
-    return STUDY["saes"][sae_entry(MODELS[model], width)]
+    """The entry of saes that an SAE of a model comes from; of a borrowed one, that of the model it is of."""
+    owner, width = sae_owner(model, width, STUDY)
+    return STUDY["saes"][sae_entry(MODELS[owner], width)]
 
 
 def cached_texts(recipe):
@@ -205,9 +208,18 @@ def sae_files(wildcards):
     if "release" in source:
         return []
     if "train" in source:
-        return grid.TRAINED.format(**wildcards)
+        return trained_folder(wildcards)
     folder = sae_folder(source, wildcards.layer, wildcards.width)
     return [str(folder / name) for name in ("cfg.json", "sae_weights.safetensors")]
+
+
+def trained_folder(wildcards):
+    owner, width = sae_owner(wildcards.model, wildcards.width, STUDY)
+    return grid.TRAINED.format(model=owner, layer=wildcards.layer, width=width)
+
+
+def trained_architecture(wildcards):
+    return sae_source(wildcards.model, wildcards.width)["train"]["architecture"]
 
 
 def sae_release(wildcards):
@@ -220,7 +232,8 @@ def sae_release(wildcards):
 
 def trained_on(wildcards):
     """What the SAE's metadata must name as its model; None where the model is a folder, which has no name."""
-    named = architecture(MODELS[wildcards.model], STUDY).get("hub")
+    owner, _ = sae_owner(wildcards.model, wildcards.width, STUDY)
+    named = architecture(MODELS[owner], STUDY).get("hub")
     return sae_source(wildcards.model, wildcards.width).get("trained_on", named)
 
 
@@ -352,7 +365,13 @@ TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
 TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
-QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
+QUALITIES = [
+    (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(
+        **cell
+    )
+    for cell in SAE_CELLS
+    if "train" in sae_source(cell["model"], cell["width"])
+]
 
 
 def published_l0(model, layer, width, **_):

@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
-from tessera import kinds, releases
+from tessera import kinds, pairs, releases
 from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT, TUNED, parse_threshold, parse_width, split_width
 
@@ -45,6 +45,13 @@ def load(config: dict) -> dict:
         if "tuned" in model:  # its folder is there once the workflow has made it
             model["path"] = TUNED.format(model=name)
     kinds.check_datasets(study)
+    for name, match in study["matches"].items():
+        match.setdefault("data", match["texts"])
+        for data in [*match["texts"], *match["data"]]:
+            _known(f"matches.{name}.{'texts' if data in match['texts'] else 'data'}", data, study["datasets"])
+        for side in pairs.SIDES:
+            _known(f"matches.{name}.{side}.model", match[side]["model"], study["models"])
+        pairs.check_match(f"matches.{name}", match, study)
     for name, scenario in study["transfers"].items():
         _check_transfer(f"transfers.{name}", scenario, study["datasets"])
     for name, dataset in study["datasets"].items():
@@ -101,11 +108,6 @@ def architecture(model: dict, study: dict) -> dict:
     return study["models"][model["control_of"]] if "control_of" in model else model
 
 
-def sae_entry(model: dict, width: str) -> str:
-    """Name of the entry of saes that a width of a model comes from."""
-    return split_width(width)[1] or model["saes"]
-
-
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
     """The user's SAE folder of a layer and width: `{layer}` and `{width}` in the recipe's path filled in."""
     return resolve(recipe["path"].replace("{layer}", layer).replace("{width}", split_width(width)[0]))
@@ -139,6 +141,11 @@ def _spell_axes(study: dict) -> None:
     grid, models = study.get("grid"), study.get("models")
     if isinstance(grid, dict) and isinstance(grid.get("thresholds"), list):
         grid["thresholds"] = [_spell_threshold(value) for value in grid["thresholds"]]
+    matches = study.get("matches")
+    for match in matches.values() if isinstance(matches, dict) else ():
+        for cell in match.values() if isinstance(match, dict) else ():
+            if isinstance(cell, dict):
+                cell |= {key: str(cell[key]) for key in ("layer", "width") if type(cell.get(key)) is int}
     for model in models.values() if isinstance(models, dict) else ():
         passes = model.get("passes") if isinstance(model, dict) else None
         for one_pass in passes if isinstance(passes, list) else ():
@@ -245,6 +252,8 @@ def _check_model(name: str, model: dict, study: dict) -> None:
         if "from" in model["tuned"]:
             _known(f"{key}.tuned.from", model["tuned"]["from"], bases)
         _known(f"{key}.tuned.data", model["tuned"]["data"], study["datasets"])
+    for data in model.get("data", []):
+        _known(f"{key}.data", data, study["datasets"])
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
     source = architecture(model, study)
@@ -270,9 +279,12 @@ def _check_model(name: str, model: dict, study: dict) -> None:
             for width in widths:
                 if "saes" not in model and not split_width(width)[1]:
                     raise TesseraError(f"config key {key}.saes: missing, and {here} asks for width {width}")
-                entry = sae_entry(model, width)
+                entry = pairs.sae_entry(model, width)
                 _known(f"{key}.saes" if entry == model.get("saes") else here, entry, study["saes"])
                 _check_width(here, layer, width, study["saes"][entry])
+                if "of" in study["saes"][entry]:
+                    _known(f"saes.{entry}.of", study["saes"][entry]["of"], [m for m in study["models"] if m != name])
+                    pairs.check_borrowed(here, name, layer, width, study)
                 for texts in study["saes"][entry].get("train", {}).get("texts", []):
                     kinds.check_learns(f"saes.{entry}.train.texts", name, texts, study)
                 if (layer, width) in seen:

@@ -19,9 +19,10 @@ def reads(model: dict) -> str:
 
 
 def data_of(study: dict, model: str) -> list[str]:
-    """The data sets that a model is run on: those that hold what it reads."""
+    """The data sets that a model is run on: those that it names, or all that hold what it reads."""
     wanted = reads(study["models"][model])
-    return [name for name, dataset in study["datasets"].items() if holds(dataset) == wanted]
+    named = study["models"][model].get("data", study["datasets"])
+    return [name for name, dataset in study["datasets"].items() if name in named and holds(dataset) == wanted]
 
 
 def check_columns(study: dict) -> None:
@@ -48,6 +49,8 @@ def check_model(name: str, study: dict) -> None:
     kind = reads(model)
     if not data_of(study, name):
         raise TesseraError(f"config key models.{name}: it reads {kind}s, and no data set holds any")
+    for data in model.get("data", []):
+        check_learns(f"models.{name}.data", name, data, study)
     if "prompt" in model and kind == "text":
         raise TesseraError(f"config key models.{name}.prompt: only a model with reads: image has a prompt")
     if "tuned" in model:

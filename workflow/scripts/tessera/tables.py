@@ -20,6 +20,7 @@ HIVE = {
     "shard": pl.Int64,
     "scenario": pl.String,
     "source": pl.String,
+    "match": pl.String,
 }
 UNITS = ("tfidf", "pixels")  # kinds whose unit stands in the column pooling
 CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]
