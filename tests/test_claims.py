@@ -58,10 +58,14 @@ def test_of_many_null_data_sets_hardly_one_is_decided():
 
 def test_chance_is_that_of_shuffled_predictions():
     generator = np.random.default_rng(0)
-    label_E, predicted_E = generator.choice(3, p=[0.6, 0.3, 0.1], size=4000), generator.choice(3, size=4000)
+    names = np.array(["a", "b", "c"])
+    label, predicted = generator.choice(names, p=[0.6, 0.3, 0.1], size=4000), generator.choice(names, size=4000)
+    side = pl.DataFrame({"label": label, "predicted": predicted})
+    shuffled = [f1_score(label, generator.permutation(predicted), average="macro") for _ in range(30)]
     ones = np.ones((1, 4000), dtype=np.float32)
-    shuffled = [f1_score(label_E, generator.permutation(predicted_E), average="macro") for _ in range(30)]
-    assert chance_macro_f1(label_E, predicted_E, 3, ones)[0] == pytest.approx(np.mean(shuffled), abs=2e-3)
+    assert chance_macro_f1(side, ones)[0] == pytest.approx(np.mean(shuffled), abs=2e-3)
+    rare = pl.DataFrame({"label": ["a", "b"], "predicted": ["a", "c"]})  # c is no class of the labels
+    assert chance_macro_f1(rare, np.ones((1, 2), dtype=np.float32))[0] == pytest.approx(0.25)
 
 
 def test_a_constant_prediction_is_at_chance():

@@ -62,7 +62,11 @@ wildcard_constraints:
 
 def model_identity(wildcards):
     """What of a model decides its activations, by value."""
-    spec = MODELS[wildcards.model]
+    return identity_of(wildcards.model)
+
+
+def identity_of(model):
+    spec = MODELS[model]
     kept, source = (
         {key: value for key, value in entry.items() if key not in ("passes", "saes")}
         for entry in (spec, architecture(spec, STUDY))
@@ -111,13 +115,36 @@ def tuning_files(wildcards):
     return files_of(MODELS[tuned["from"]]) if "from" in tuned else []
 
 
-def data_spec(wildcards):
+def raw_spec(wildcards):
     return DATASETS[wildcards.data]
 
 
+def data_spec(wildcards):
+    """A data set's entry; where a model makes the labels, that of the table with its answers."""
+    spec = raw_spec(wildcards)
+    if "answered" not in spec:
+        return {key: value for key, value in spec.items() if key != "behaviour_of"}
+    kept = {key: spec[key] for key in ("text", "group", "split") if key in spec}
+    return {**kept, "path": grid.ANSWERS.format(**wildcards), "label": "answer", "id": "id"}
+
+
+def answering_model(wildcards):
+    name = raw_spec(wildcards)["answered"]["model"]
+    return {"name": name, **identity_of(name)}
+
+
+def answering_files(wildcards):
+    return files_of(architecture(MODELS[raw_spec(wildcards)["answered"]["model"]], STUDY))
+
+
 def data_files(wildcards):
+    """The local files of a data set, or its table of answers."""
+    return grid.ANSWERS.format(**wildcards) if "answered" in raw_spec(wildcards) else raw_files(wildcards)
+
+
+def raw_files(wildcards):
     """The local files of a data set (those of pinned packages apart)."""
-    spec = DATASETS[wildcards.data]
+    spec = raw_spec(wildcards)
     paths = [part["path"] for part in (spec, *spec.get("shifts", {}).values()) if "path" in part]
     return [path for path in paths if not path.startswith("package:")]
 
@@ -323,6 +350,7 @@ def every_transfer(part):
 CELLS = {part: every_cell(part) for part in PARTS}
 TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
+TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
 QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
 
@@ -341,5 +369,9 @@ DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in M
 FIGURES = [
     "results/figures/baselines",
     *expand("results/figures/model={model}/layer_width", model=DRAWN),
-    *expand("results/figures/model={model}/pooling_threshold", model=[model for model in DRAWN if DRAWN[model]]),
+    *expand(
+        "results/figures/model={model}/{figure}",
+        model=[model for model in DRAWN if DRAWN[model]],
+        figure=["pooling_threshold", *(["selection"] if len(SELECTIONS) > 1 else [])],
+    ),
 ]

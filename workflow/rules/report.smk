@@ -87,6 +87,29 @@ rule draw:
         "../scripts/draw.py"
 
 
+rule draw_claims:
+    input:
+        **{table: f"results/tables/{table}.parquet" for table in CLAIMS},
+    output:
+        pdf=expand("results/figures/{figure}.pdf", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
+        png=expand("results/figures/{figure}.png", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
+    log:
+        "logs/draw_claims.log",
+    benchmark:
+        "results/benchmarks/draw_claims.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        version=VERSIONS["figures"],
+    message:
+        "figures of claims"
+    script:
+        "../scripts/draw_claims.py"
+
+
 rule scores:
     input:
         *CELLS["scores"].values(),
@@ -99,9 +122,10 @@ rule scores:
 rule figures:
     input:
         rules.draw.output,
+        rules.draw_claims.output,
         expand(
             "results/figures/scenario={scenario}/{figure}.{kind}",
             scenario=STUDY["transfers"],
-            figure=["matrix", "curves"],
+            figure=TRANSFER_FIGURES,
             kind=["pdf", "png"],
         ),

@@ -13,5 +13,7 @@ with job(snakemake):
         drawn[f"results/figures/model={model}/layer_width"] = figures.layer_width(scores, model)
         if model in scores.filter(features="sae")["model"]:
             drawn[f"results/figures/model={model}/pooling_threshold"] = figures.pooling_threshold(scores, model)
+        if scores.filter(features="sae", model=model)["selection"].n_unique() > 1:
+            drawn[f"results/figures/model={model}/selection"] = figures.selection(scores, model)
     for pdf, png in zip(snakemake.output.pdf, snakemake.output.png, strict=True):
         figures.save(drawn[str(Path(pdf).with_suffix(""))], Path(pdf), Path(png))

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from tessera.metrics import LEVEL, chance_macro_f1, confusion_scores, resample_weights, with_interval
+from tessera.metrics import LEVEL, chance_macro_f1, macro_f1_of, resample_weights, with_interval
 from tessera.tables import ANY, CELL, CONTESTANTS, best_of, roles
 
 RESAMPLES_IN_TAIL, RESAMPLES_MOST = 5, 20_000
@@ -81,20 +81,13 @@ def together(claim: str, found: pl.DataFrame, parts: Iterable[str]) -> pl.DataFr
 
 
 def _difference(contrast: Contrast, weights: Callable[[bytes], np.ndarray]) -> np.ndarray:
-    sides = [side for side in (contrast.left, contrast.right) if side is not None]
-    names = sorted(set().union(*({*side["label"], *side["predicted"]} for side in sides)))
-    number = {"old": names, "new": range(len(names)), "return_dtype": pl.Int64}
-    weights_BE = weights(contrast.left["group"].cast(pl.Int64).to_numpy().tobytes())
-
-    def numbers(side: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(side[column].replace_strict(**number).to_numpy() for column in ("label", "predicted"))
-
-    left_B, _ = confusion_scores(*numbers(contrast.left), len(names), weights_BE)
-    if contrast.right is None:
-        return left_B - chance_macro_f1(*numbers(contrast.left), len(names), weights_BE)
-    if not contrast.left.select("label", "group").equals(contrast.right.select("label", "group")):
+    left, right = contrast.left, contrast.right
+    weights_BE = weights(left["group"].cast(pl.Int64).to_numpy().tobytes())
+    if right is None:
+        return macro_f1_of(left, weights_BE) - chance_macro_f1(left, weights_BE)
+    if not left.select("label", "group").equals(right.select("label", "group")):
         raise ValueError(f"{contrast.claim}, {contrast.on}: the sides were scored on different examples")
-    return left_B - confusion_scores(*numbers(contrast.right), len(names), weights_BE)[0]
+    return macro_f1_of(left, weights_BE) - macro_f1_of(right, weights_BE)
 
 
 def _decided(values_B: np.ndarray, level: float) -> dict:

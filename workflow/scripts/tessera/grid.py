@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 # Stage paths in the hive style: a whole stage reads back as one table.
+ANSWERS = "results/answers/data={data}/answers.parquet"
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 TUNED = "results/models/model={model}"
 RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"

@@ -153,6 +153,21 @@ def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], contro
     return pl.concat(rows, how="diagonal")
 
 
+def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
+
+    All its targets, conditions and fractions; `cells_searched` says among how many. Nothing is chosen on the target.
+    """
+    cell = ["model", "layer", "width", "pooling", "threshold"]
+    whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
+    whole = whole.group_by("scenario", "source", "features", "control", maintain_order=True).first()
+    chosen = whole.select("scenario", "source", "features", "control", *cell)
+    kind = ["scenario", "source", "features", "control"]
+    searched = scores.filter(fraction=1.0).select(*kind, *cell).unique().group_by(kind).agg(cells_searched=pl.len())
+    chosen = chosen.join(searched, on=kind, maintain_order="left")
+    return scores.join(chosen, on=[*kind, *cell], nulls_equal=True, maintain_order="left")
+
+
 def sae_table(summaries: list[str], qualities: list[str], published_l0: list[list]) -> pl.DataFrame:
     """Per SAE: L0 on the data sets' content tokens; for a trained one its quality on held-out tokens.
 
