@@ -50,6 +50,7 @@ def load(config: dict) -> dict:
     for name, dataset in study["datasets"].items():
         if "answered" in dataset:
             _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study["models"])
+            kinds.check_answers(name, dataset, study)
             if "shifts" in dataset:
                 raise TesseraError(f"config key datasets.{name}.shifts: a data set with the key answered has none")
             dataset["behaviour_of"] = dataset["answered"]["model"]

@@ -125,7 +125,9 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel
         from tessera.vision import load_image_model  # imports Pillow
 
         return load_image_model(name, spec, source, seed=seed)
-    config, tokenizer, module, place = load_parts(name, spec, source, lambda config: AutoTokenizer, seed=seed)
+    config, tokenizer, module, place = load_parts(
+        name, spec, source, lambda config: AutoTokenizer, seed=seed, kind=kind
+    )
     if len(tokenizer) <= len(special_ids(tokenizer)) + 1:
         raise TesseraError(f"config key models.{name}: {str(place)!r} has no tokenizer files")
     _check_length(name, spec["max_tokens"], config)
@@ -133,7 +135,7 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel
 
 
 def load_parts(
-    name: str, spec: dict, source: dict, reader: Callable, *, seed: int
+    name: str, spec: dict, source: dict, reader: Callable, *, seed: int, kind=AutoModel
 ) -> tuple[PretrainedConfig, object, PreTrainedModel, str | Path]:
     """Config, tokenizer or processor (of the Auto class that `reader` gives for the config), frozen module and place.
 
