@@ -443,6 +443,11 @@ TOGETHER = {
         "s",
         ["saes.s.train.texts: 'd' holds texts", "'v' reads images"],
     ),
+    "images answered": (
+        "datasets/i/answered",
+        {"model": "m", "answers": ["yes", "no"]},
+        ["config key datasets.i.answered: it holds images and 'm' reads texts; models answer texts only"],
+    ),
     "a scenario of both": ("transfers", {"t": {"sources": ["d", "i"]}}, ["transfers.t: d, i are texts and images"]),
     "a prompt for a text model": (
         "models/m/prompt",

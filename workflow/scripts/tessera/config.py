@@ -57,6 +57,7 @@ def load(config: dict) -> dict:
     for name, dataset in study["datasets"].items():
         if "answered" in dataset:
             _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study["models"])
+            kinds.check_answers(name, dataset, study)
             if "shifts" in dataset:
                 raise TesseraError(f"config key datasets.{name}.shifts: a data set with the key answered has none")
             if {"image", "pixels"} & dataset.keys():

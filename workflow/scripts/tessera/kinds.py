@@ -80,6 +80,16 @@ def check_datasets(study: dict) -> None:
             )
 
 
+def check_answers(name: str, dataset: dict, study: dict) -> None:
+    """A data set that a model answers holds texts, and the model reads them."""
+    model = dataset["answered"]["model"]
+    if holds(dataset) == "image" or reads(study["models"][model]) == "image":
+        raise TesseraError(
+            f"config key datasets.{name}.answered: it holds {holds(dataset)}s and {model!r} reads "
+            f"{reads(study['models'][model])}s; models answer texts only"
+        )
+
+
 def check_scenario(key: str, used: list[str], datasets: dict) -> None:
     """The data sets of a transfer are of one kind."""
     if len({holds(datasets[data]) for data in used}) > 1:

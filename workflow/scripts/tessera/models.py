@@ -154,7 +154,7 @@ def load_parts(
         else:
             torch.manual_seed(seed)
             module, missing = kind.from_config(config, dtype=dtype), []
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TesseraError(f"config key models.{name}: {str(place)!r} cannot be loaded: {reason}") from error
     if missing:
