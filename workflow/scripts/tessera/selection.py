@@ -94,8 +94,11 @@ def _anova(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
 def _l1(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
     """Ranks by the order in which columns enter as the L1 penalty of a logistic regression falls, to `k` at least.
 
-    Columns that enter at the same step: the larger weight first. Those that never enter are not there.
+    Columns that enter at the same step: the larger weight first. Those that never enter are not there, but one is: a
+    probe needs a column.
     """
+    if abs(train_EK).max() == 0:
+        return np.zeros(1, dtype=np.int64)
     rank_K = np.full(train_EK.shape[1], np.inf)
     for label in _contrasts(label_E):
         positive_E = label_E == label
@@ -112,7 +115,7 @@ def _l1(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
                 break
         rank_K = np.minimum(rank_K, entered_K)
     order = np.argsort(rank_K, kind="stable")
-    return order[: np.isfinite(rank_K).sum()]
+    return order[: max(1, np.isfinite(rank_K).sum())]
 
 
 METHODS = {
