@@ -97,12 +97,13 @@ def _l1(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
     Columns that enter at the same step: the larger weight first. Those that never enter are not there, but one is: a
     probe needs a column.
     """
-    if abs(train_EK).max() == 0:
-        return np.zeros(1, dtype=np.int64)
     rank_K = np.full(train_EK.shape[1], np.inf)
     for label in _contrasts(label_E):
         positive_E = label_E == label
-        lowest = l1_min_c(train_EK, positive_E, loss="log")
+        try:
+            lowest = l1_min_c(train_EK, positive_E, loss="log")
+        except ValueError:  # no column tells anything: none enters
+            continue
         model = LogisticRegression(
             l1_ratio=1, solver="liblinear", class_weight="balanced", tol=1e-3, max_iter=1000, random_state=0
         )
