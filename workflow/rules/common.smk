@@ -295,7 +295,9 @@ def published_l0(model, layer, width, **_):
 
 PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
-TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
+TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets", "provenance", "warnings"]
+# What every rule that writes tables takes beside its cells, to say where they come from.
+ORIGINS = {"summaries": every_shard(grid.SUMMARY), "examples": expand(grid.EXAMPLES, data=DATASETS)}
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",

@@ -4,9 +4,8 @@
 rule tables:
     input:
         **{f"{kind}_{part}": CELLS[part][kind] for part in PARTS for kind in CELLS[part]},
-        summaries=every_shard(grid.SUMMARY),
+        **ORIGINS,
         qualities=QUALITIES,
-        examples=expand(grid.EXAMPLES, data=DATASETS),
     output:
         **{table: f"results/tables/{table}.parquet" for table in [*TABLES, "predictions", "coefficients"]},
         **{f"{table}_csv": f"results/tables/{table}.csv" for table in TABLES},

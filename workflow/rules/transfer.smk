@@ -86,6 +86,7 @@ rule transfer_tfidf:
 rule transfer_tables:
     input:
         **{f"{kind}_{part}": TRANSFER_CELLS[part][kind] for part in TRANSFER_PARTS for kind in TRANSFER_CELLS[part]},
+        **ORIGINS,
     output:
         **{table: f"results/tables/{table}.parquet" for table in [*TRANSFER_TABLES, "transfer_predictions"]},
         **{f"{table}_csv": f"results/tables/{table}.csv" for table in TRANSFER_TABLES},
@@ -100,6 +101,7 @@ rule transfer_tables:
         runtime=60,
     params:
         controls=CONTROLS,
+        datasets=list(DATASETS),
         version=VERSIONS["tables"],
     message:
         "tables of transfer"

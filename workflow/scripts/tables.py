@@ -1,22 +1,16 @@
 """Merge every cell into the tables."""
 
 import polars as pl
-from tessera import tables
+from tessera import provenance, tables
 from tessera.data import describe
-from tessera.io import atomic, write_parquet
 from tessera.job import job
-
-
-def write(name: str, table: pl.DataFrame) -> None:
-    """As parquet, and as csv where the rules ask for it."""
-    write_parquet(snakemake.output[name], table)
-    if f"{name}_csv" in dict(snakemake.output.items()):
-        with atomic(snakemake.output[f"{name}_csv"]) as part:
-            table.write_csv(part, float_precision=6)
-
+from tessera.warning_table import warning_table
 
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input
+    examples = dict(zip(settings.datasets, inputs.examples, strict=True))
+    facts = provenance.collect(inputs.summaries, examples, snakemake.config)
+    write = provenance.table_writer(dict(snakemake.output.items()), facts)
     cells = {
         part: {kind: inputs[f"{kind}_{part}"] for kind in ("sae", "hidden", "tfidf")}
         for part in ("scores", "predictions", "coefficients")
@@ -30,10 +24,13 @@ with job(snakemake) as log:
     write("classes", tables.per_class(predictions))
     write("predictions", predictions.collect())
     write("coefficients", tables.merge_cells({"sae": cells["coefficients"]["sae"]}).collect())
-    write("saes", tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0))
+    saes = tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0)
+    write("saes", saes)
     described = [
-        describe(pl.read_parquet(file)).insert_column(0, pl.lit(data).alias("data"))
-        for data, file in zip(settings.datasets, inputs.examples, strict=True)
+        describe(pl.read_parquet(file)).insert_column(0, pl.lit(data).alias("data")) for data, file in examples.items()
     ]
-    write("datasets", tables.data_table(pl.concat(described), inputs.summaries))
+    datasets = tables.data_table(pl.concat(described), inputs.summaries)
+    write("datasets", datasets)
+    write("provenance", provenance.fact_table(facts))
+    write("warnings", warning_table(scores, saes, datasets, provenance.fact_table(facts)))
     log.info("%d rows of scores", len(scores))

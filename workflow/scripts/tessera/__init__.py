@@ -10,10 +10,10 @@ VERSIONS = {
     "residuals": 2,
     "train_sae": 2,
     "prepare_sae": 2,
-    "activations": 2,
+    "activations": 3,
     "features": 1,
     "probes": 2,
     "transfer": 1,
-    "tables": 2,
+    "tables": 3,
     "figures": 2,
 }

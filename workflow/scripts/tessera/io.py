@@ -1,5 +1,6 @@
 """The one writer of files: a temporary name, then a rename, so that nothing half-written looks finished."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tessera.errors import TesseraError
+
+KEY = b"tessera"  # of what a parquet file's metadata say of its origin
 
 
 @contextmanager
@@ -65,10 +68,12 @@ def parquet_writer(path: str | Path, schema: pa.Schema) -> Iterator[pq.ParquetWr
         yield writer
 
 
-def write_parquet(path: str | Path, table) -> None:
-    """Write a polars frame or an arrow table to `path`."""
+def write_parquet(path: str | Path, table, facts: list | None = None) -> None:
+    """Write a polars frame or an arrow table to `path`, with `facts` of its origin (see provenance.py) as metadata."""
     if not isinstance(table, pa.Table):
         table = table.to_arrow()
+    if facts is not None:
+        table = table.replace_schema_metadata({KEY: json.dumps(facts)})
     with parquet_writer(path, table.schema) as writer:
         writer.write_table(table)
 
