@@ -37,7 +37,7 @@ rule draw:
         best="results/tables/best.parquet",
     output:
         pdf=expand("{figure}.pdf", figure=FIGURES),
-        png=expand("{figure}.png", figure=FIGURES),
+        png=[shown(figure) for figure in FIGURES],
     log:
         "logs/draw.log",
     benchmark:
@@ -54,6 +54,29 @@ rule draw:
         "figures"
     script:
         "../scripts/draw.py"
+
+
+rule pages:
+    input:
+        expand("results/tables/{table}.parquet", table=REPORTED),
+    output:
+        **{name: page(name) for name in ["study", "runtimes", *REPORTED]},
+    log:
+        "logs/pages.log",
+    benchmark:
+        "results/benchmarks/pages.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        study=STUDY,
+        version=VERSIONS["pages"],
+    message:
+        "pages of the report"
+    script:
+        "../scripts/report_pages.py"
 
 
 rule scores:
@@ -73,3 +96,10 @@ rule figures:
             figure=["matrix", "curves"],
             kind=["pdf", "png"],
         ),
+
+
+rule report:
+    input:
+        rules.pages.output,
+        rules.figures.input,
+        rules.scores.input,

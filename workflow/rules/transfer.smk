@@ -114,7 +114,7 @@ rule draw_transfer:
         "results/tables/transfer_best.parquet",
     output:
         pdf="results/figures/scenario={scenario}/{figure}.pdf",
-        png="results/figures/scenario={scenario}/{figure}.png",
+        png=shown("results/figures/scenario={scenario}/{figure}", caption="transfer"),
     log:
         "logs/draw_transfer/scenario={scenario}/{figure}.log",
     benchmark:

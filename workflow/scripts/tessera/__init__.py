@@ -16,4 +16,5 @@ VERSIONS = {
     "transfer": 1,
     "tables": 3,
     "figures": 2,
+    "pages": 1,
 }
