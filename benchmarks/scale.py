@@ -5,8 +5,8 @@ python benchmarks/scale.py again --cells 5000
 python benchmarks/scale.py run --cells 200
 
 The rules are the real ones, the cells are fake: models and SAEs that are configs without weights, tiny data sets,
-and for `again` and `run` a copy of the workflow whose scripts write empty files. `--per-job` is how many cells (poolings
-× thresholds) share a probe job, `--layers`, `--widths` and `--data` are the other axes of one model.
+and for `again` and `run` a copy of the workflow whose scripts write empty files. `--per-job` is how many cells
+(poolings × thresholds) share a probe job, `--layers`, `--widths` and `--data` are the other axes of one model.
 """
 
 import argparse

@@ -11,7 +11,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from snakemake.logging import logger
 from tessera import VERSIONS, grid, progress, releases
-from tessera.config import architecture, load, sae_entry, sae_folder
+from tessera.config import architecture, config_sha256, load, sae_entry, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
 

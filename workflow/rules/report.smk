@@ -71,7 +71,7 @@ rule pages:
         mem_mb=2000,
         runtime=20,
     params:
-        study=STUDY,
+        study=config_sha256(STUDY),
         version=VERSIONS["pages"],
     message:
         "pages of the report"

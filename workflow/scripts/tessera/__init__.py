@@ -15,6 +15,6 @@ VERSIONS = {
     "probes": 2,
     "transfer": 1,
     "tables": 3,
-    "figures": 2,
+    "figures": 3,
     "pages": 1,
 }

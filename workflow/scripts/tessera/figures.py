@@ -39,7 +39,7 @@ F1 = "macro F1 on the test split"
 def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
     """Write a figure as PDF and PNG, with no date in it."""
     for path, metadata in ((pdf, {"CreationDate": None}), (png, {})):
-        with atomic(path) as part:
+        with plt.rc_context(STYLE), atomic(path) as part:
             figure.savefig(part, format=path.suffix[1:], metadata=metadata)
     plt.close(figure)
 

@@ -53,7 +53,8 @@ def table_page(title: str, about: str, table: pl.DataFrame) -> str:
                  for name in columns)  # fmt: skip
         rows.append(f"<tr>{''.join(cells)}</tr>")
     rest = f" Shown are the first {LIMIT} of {len(table)} rows; the csv holds all." if len(table) > LIMIT else ""
-    content = f'<input placeholder="filter rows: words that they hold"><small> {len(table)} rows; click a head to sort</small>'
+    content = '<input placeholder="filter rows: words that they hold">'
+    content += f"<small> {len(table)} rows; click a head to sort</small>"
     content += f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table><script>{SCRIPT}</script>"
     return _page(title, about + rest, content)
 
@@ -82,8 +83,10 @@ def study_page(study: dict, facts: pl.DataFrame, counts: dict[str, int]) -> str:
 
 
 def _page(title: str, about: str, content: str) -> str:
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return f"<!doctype html><html><head>{head}</head><body><h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>{content}</body></html>\n"
+    title = html.escape(title)
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    body = f"<h1>{title}</h1><p>{html.escape(about)}</p>{content}"
+    return f"<!doctype html><html><head>{head}</head><body>{body}</body></html>\n"
 
 
 def runtimes(folder: Path) -> pl.DataFrame:

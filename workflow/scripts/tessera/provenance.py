@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from tessera.config import resolve
+from tessera.config import config_sha256, resolve
 from tessera.io import KEY, atomic, write_parquet
 
 COLUMNS = ["kind", "name", "item", "value"]
@@ -67,12 +67,6 @@ def git_commit(folder: Path) -> str:
         return f"commit {git('rev-parse', 'HEAD').strip()}{', with changes' if changed else ''}"
     except (OSError, subprocess.CalledProcessError):
         return "commit unknown: not a git checkout"
-
-
-def config_sha256(config: dict) -> str:
-    """The hash of a config as it was given, whatever the order of its keys."""
-    plain = json.loads(json.dumps(config))  # layers as keys are numbers or strings
-    return f"sha256:{hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}"
 
 
 def read_facts(path: str | Path) -> Facts:

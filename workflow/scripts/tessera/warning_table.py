@@ -19,8 +19,8 @@ ADVICE = {
     "repeated texts": "they stand on one side of the split and move together in the bootstrap; the data set is smaller "
     "than it looks",
     "truncated examples": "texts cut at max_tokens of the model: what follows was not read",
-    "saturated feature matrices": f"density over {SATURATED}: nearly every latent is on in nearly every text; raise the "
-    "threshold or take a quantile",
+    "saturated feature matrices": f"density over {SATURATED}: nearly every latent is on in nearly every text; raise "
+    "the threshold or take a quantile",
     "empty feature matrices": "no latent is on in any training text: such a probe guesses",
     "probes that did not converge": "their scores depend on where the solver stopped",
     "C at the edge of its grid": "a longer list under probe.C may score better",
@@ -80,7 +80,9 @@ def _of_cells(cells: pl.DataFrame) -> list[tuple]:
         "probes that did not converge": ~pl.col("converged"),
         "C at the edge of its grid": pl.col("C_at_edge"),
     }
-    place = pl.concat_str("layer", "width", "pooling", "threshold", separator=" ", ignore_nulls=True)
+    axes = ("layer", "width", "pooling", "threshold")
+    named = [pl.lit(f"{axis} ") + pl.col(axis).cast(pl.String) for axis in axes]
+    place = pl.concat_str(named, separator=", ", ignore_nulls=True)
     for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
         where = ", ".join(part for part in (data, KINDS[features], model) if part)
         for doubt, condition in doubts.items():
