@@ -29,7 +29,8 @@ SPLIT = {
     "truncated_m": 0,
 }
 TRAIN = {**SPLIT, "split": "train", "examples": 200}
-FACTS = [["model", "m", "model.safetensors", "sha256:1"], ["library", "torch", "activations", "2"]]
+COMMITS = [["code", "tessera", "activations", f"commit {number}"] for number in range(2)]
+FACTS = [*COMMITS, ["model", "m", "model.safetensors", "sha256:1"], ["library", "torch", "activations", "2"]]
 
 
 def table(cells=(CELL,), saes=(SAE,), splits=(TRAIN, SPLIT), facts=FACTS) -> list[tuple]:

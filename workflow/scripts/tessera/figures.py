@@ -30,7 +30,7 @@ STYLE = {
     "lines.linewidth": 1.0,
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,
-    "savefig.dpi": 300,
+    "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
 }
 F1 = "macro F1 on the test split"

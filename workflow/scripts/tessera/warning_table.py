@@ -10,8 +10,8 @@ KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF"}
 
 # In the order of the table: what a reader should do about it.
 ADVICE = {
-    "activations of different origin": "weights, libraries or code changed between shards: delete "
-    "results/activations and run again",
+    "activations of different origin": "weights or libraries changed between shards: delete results/activations and "
+    "run again",
     "L0 off the published one": "by a factor over 2, the sign of a wrong hook, model or normalisation: do not trust "
     "these SAEs' cells",
     "leakage": "test texts that the training split holds too: scores on them are too high",
@@ -45,8 +45,13 @@ def warning_table(
 
 
 def _origins(provenance: pl.DataFrame) -> list[tuple]:
-    """Facts of which a study has several values: its parts were computed from different things."""
-    values = provenance.group_by("kind", "name", "item", maintain_order=True).agg("value")
+    """Facts of which a study has several values: its parts were computed from different things.
+
+    Not the commit: what changes a result raises the version of its stage, and is computed anew.
+    """
+    values = (
+        provenance.filter(pl.col("kind") != "code").group_by("kind", "name", "item", maintain_order=True).agg("value")
+    )
     several = values.filter(pl.col("value").list.len() > 1)
     return [
         ("activations of different origin", f"{kind} {name}, {item}", len(values), None, _named(values))
