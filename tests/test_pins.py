@@ -51,11 +51,6 @@ def test_rules_name_environments_that_exist():
 
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-    "sae_lens": "sae-lens",
-    "transformer_lens": "transformer-lens",
-}
 BROUGHT_ALONG = {"huggingface-hub"}  # by transformers and datasets
 
 
