@@ -3,6 +3,7 @@
 import polars as pl
 from tessera import provenance, tables
 from tessera.data import describe
+from tessera.io import write_parts
 from tessera.job import job
 from tessera.warning_table import warning_table
 
@@ -23,7 +24,7 @@ with job(snakemake) as log:
     write("comparisons", tables.compare(best, predictions, resamples=settings.resamples, seed=settings.seed))
     write("classes", tables.per_class(predictions))
     write("predictions", predictions.collect())
-    write("coefficients", tables.merge_cells({"sae": cells["coefficients"]["sae"]}).collect())
+    write_parts(snakemake.output.coefficients, tables.merge_in_parts(cells["coefficients"]["sae"]), facts)
     saes = tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0)
     write("saes", saes)
     described = [

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,12 +70,20 @@ def parquet_writer(path: str | Path, schema: pa.Schema) -> Iterator[pq.ParquetWr
 
 def write_parquet(path: str | Path, table, facts: list | None = None) -> None:
     """Write a polars frame or an arrow table to `path`, with `facts` of its origin (see provenance.py) as metadata."""
-    if not isinstance(table, pa.Table):
-        table = table.to_arrow()
-    if facts is not None:
-        table = table.replace_schema_metadata({KEY: json.dumps(facts)})
-    with parquet_writer(path, table.schema) as writer:
-        writer.write_table(table)
+    write_parts(path, [table], facts)
+
+
+def write_parts(path: str | Path, parts: Iterable, facts: list | None = None) -> None:
+    """As `write_parquet`, of a table that comes in parts, one at least."""
+    with ExitStack() as stack:
+        writer = None
+        for part in parts:
+            table = part if isinstance(part, pa.Table) else part.to_arrow()
+            if facts is not None:
+                table = table.replace_schema_metadata({KEY: json.dumps(facts)})
+            if writer is None:
+                writer = stack.enter_context(parquet_writer(path, table.schema))
+            writer.write_table(table)
 
 
 def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:
