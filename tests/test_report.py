@@ -149,7 +149,7 @@ def test_results_are_read_elsewhere(study, tmp_path):
     assert len(pl.scan_parquet(pattern, hive_partitioning=True).collect()) == 3
 
 
-def test_a_new_commit_or_the_report_again_reruns_nothing(study):
+def test_the_report_again_reruns_nothing(study):
     assert "Nothing to be done" in run(study, "report")
 
 
