@@ -1,17 +1,22 @@
 # `make demo`: set up and run the embedded study. `make visual`: the one of images, in the folder visual.
+# `make report`: a study's report in one file, for a study of your own with ARGS="--configfile mystudy.yaml".
 # `make test`: set up and run every test.
 PYTHON ?= python3
 CORES ?= 2
+REPORT ?= results/report.html
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo visual test lint clean
+.PHONY: demo visual report test lint clean
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
 
 visual: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/visual.yaml --directory visual
+
+report: $(VENV)/demo.done
+	$(VENV)/bin/snakemake --cores $(CORES) $(ARGS) --report $(REPORT) --report-after-run report
 
 test: $(VENV)/dev.done
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest tests

@@ -1,12 +1,15 @@
 """Every place that names a version names the same one."""
 
+import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "workflow/scripts/tessera"
 
 
 def pins(lines) -> dict[str, str]:
@@ -45,3 +48,47 @@ def test_rules_name_environments_that_exist():
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
         for name in re.findall(r'"\.\./\.\./envs/(\w+)\.yaml"', rules.read_text()):
             assert (ROOT / f"envs/{name}.yaml").exists()
+
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+BROUGHT_ALONG = {"huggingface-hub"}  # by transformers and datasets
+
+
+def imported(file: Path) -> set[str]:
+    """Every third-party package that a script imports, itself or through the library, at once or in a function."""
+    found, waiting, seen = set(), [file], set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name}" for name in names]
+            for name in names:
+                top, *parts = name.split(".")
+                inside = LIBRARY / f"{parts[0]}.py" if parts else LIBRARY / "__init__.py"
+                if top == "tessera":
+                    waiting += [path for path in (inside, LIBRARY / "__init__.py") if path.exists()]
+                elif top not in sys.stdlib_module_names:
+                    found.add(DISTRIBUTIONS.get(top, top).replace("_", "-"))
+    return found
+
+
+def jobs() -> list[tuple[str, str]]:
+    """Environment and script of every rule that runs one."""
+    pattern = r'conda:\n\s+"../../envs/(\w+)\.yaml"(?:(?!\nrule ).)*?script:\n\s+"../scripts/(\w+)\.py"'
+    return [
+        pair
+        for rules in sorted((ROOT / "workflow/rules").glob("*.smk"))
+        for pair in re.findall(pattern, rules.read_text(), re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("environment", "script"), jobs())
+def test_an_environment_has_what_its_scripts_import(environment, script):
+    """As far as it goes without conda."""
+    parts = yaml.safe_load((ROOT / f"envs/{environment}.yaml").read_text())["dependencies"]
+    there = pins(next(part["pip"] for part in parts if isinstance(part, dict)))
+    assert imported(ROOT / f"workflow/scripts/{script}.py") <= {*there, *BROUGHT_ALONG}

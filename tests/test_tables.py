@@ -1,7 +1,9 @@
 """Tables merged from cells, also where a study has none of a kind."""
 
+import itertools
+
 import polars as pl
-from tessera.tables import CELL, best_cells, merge_cells, with_control
+from tessera.tables import CELL, best_cells, merge_cells, merge_in_parts, with_control
 
 
 def write(tmp_path, place, **columns):
@@ -44,3 +46,13 @@ def test_a_study_without_saes(tmp_path):
     parts = cells(tmp_path) | {"sae": []}
     best = best_cells(with_control(merge_cells(parts).collect(), {}))
     assert best["contestant"].unique().sort().to_list() == ["TF-IDF", "hidden states"]
+
+
+def test_merged_in_parts_is_the_same_table(tmp_path):
+    place = "model={}/layer={}/width=1k/data={}/pooling=sum/threshold={}"
+    axes = itertools.product(["a", "b"], [10, 9], ["x", "d"], ["q50", "1.0", "none"])
+    files = [write(tmp_path, place.format(*values), latent=[number, 0]) for number, values in enumerate(axes)]
+    whole = merge_cells({"sae": files}).collect()
+    for size in (1, 7, 100):
+        assert pl.concat(merge_in_parts(files, size)).equals(whole)
+    assert pl.concat(merge_in_parts([], 7)).columns == CELL

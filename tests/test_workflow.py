@@ -177,7 +177,7 @@ def test_the_same_seed_gives_the_same_tables(study, copy):
     shutil.rmtree(copy / "results")
     shutil.rmtree(copy / ".snakemake")
     snakemake(copy)
-    for table in sorted((study / "results/tables").glob("*.parquet")):
+    for table in {*(study / "results/tables").glob("*.parquet")} - {study / "results/tables/provenance.parquet"}:
         again = pl.read_parquet(copy / "results/tables" / table.name)
         assert pl.read_parquet(table).drop("fit_seconds", strict=False).equals(again.drop("fit_seconds", strict=False))
 

@@ -1,5 +1,6 @@
 """The study: its config, checked before anything runs, and what the rules ask of it."""
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -8,8 +9,9 @@ ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from tessera import VERSIONS, grid, kinds, releases
-from tessera.config import architecture, load, sae_folder
+from snakemake.logging import logger
+from tessera import VERSIONS, grid, kinds, progress, releases
+from tessera.config import architecture, config_sha256, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
 from tessera.pairs import sae_entry, sae_owner
@@ -36,6 +38,11 @@ try:
             check_scenarios(STUDY)
 except TesseraError as error:
     sys.exit(f"error: {error}")
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars of libraries among the lines below
+SHOWN = workflow.output_settings
+if workflow.is_main_process and not (SHOWN.dryrun or SHOWN.quiet or SHOWN.verbose):
+    progress.attach(logger)
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
@@ -374,6 +381,28 @@ QUALITIES = [
 ]
 
 
+def shown(figure, caption=None):
+    """A figure's PNG, marked for the report: the keys of its path are its labels, its caption is named as it is."""
+    *place, name = figure.removeprefix("results/figures/").split("/")
+    return report(
+        f"{figure}.png",
+        caption=str(ROOT / "workflow" / "report" / f"{caption or name}.rst"),
+        category="Figures",
+        labels={"figure": name.replace("_", " "), **dict(part.split("=") for part in place)},
+    )
+
+
+def page(name):
+    """A page of the report, with its place in the menu."""
+    categories = {"warnings": "Warnings"} | dict.fromkeys(["study", "provenance", "runtimes"], "Study")
+    return report(
+        f"results/report/{name}.html",
+        caption=str(ROOT / "workflow" / "report" / "page.rst"),
+        category=categories.get(name, "Tables"),
+        labels={"page": name.replace("_", " ")},
+    )
+
+
 def published_l0(model, layer, width, **_):
     """[model, layer, width, L0] of a published SAE."""
     return [model, int(layer), width, releases.find(sae_source(model, width), layer, grid.split_width(width)[0])[1]]
@@ -382,8 +411,16 @@ def published_l0(model, layer, width, **_):
 PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
 BEHAVIOUR = {name: spec["behaviour_of"] for name, spec in DATASETS.items() if "behaviour_of" in spec}
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
-TABLES = ["scores", "best", "classes", "saes", "datasets"]
+TABLES = ["scores", "best", "classes", "saes", "datasets", "provenance", "warnings"]
 CLAIMS = ["claims", "behaviour"]
+# What every rule that writes tables takes beside its cells, to say where they come from.
+ORIGINS = {"summaries": every_shard(grid.SUMMARY), "examples": expand(grid.EXAMPLES, data=DATASETS)}
+REPORTED = [
+    *TABLES,
+    *(CLAIMS if BEHAVIOUR else CLAIMS[:1]),
+    *(["transfer_best", "crossings"] if STUDY["transfers"] else []),
+    *(["matches", "match_best", "match_claims"] if STUDY["matches"] else []),
+]
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",

@@ -147,6 +147,7 @@ MATCH_FRAMES = [*MATCH_TABLES, "matched_latents", "match_histograms", "match_pre
 rule match_tables:
     input:
         **{part: expand(grid.MATCH, match=STUDY["matches"], part=part) for part in MATCH_PARTS},
+        provenance="results/tables/provenance.parquet",
     output:
         **{table: f"results/tables/{table}.parquet" for table in MATCH_FRAMES},
         **{f"{table}_csv": f"results/tables/{table}.csv" for table in MATCH_TABLES},
@@ -174,7 +175,7 @@ rule draw_match:
         scores="results/tables/match_best.parquet",
     output:
         pdf=expand("results/figures/match={{match}}/{figure}.pdf", figure=MATCH_FIGURES),
-        png=expand("results/figures/match={{match}}/{figure}.png", figure=MATCH_FIGURES),
+        png=[shown(f"results/figures/match={{match}}/{figure}", caption="match") for figure in MATCH_FIGURES],
     log:
         "logs/draw_match/match={match}.log",
     benchmark:

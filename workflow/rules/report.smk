@@ -4,9 +4,8 @@
 rule tables:
     input:
         **{f"{kind}_{part}": CELLS[part][kind] for part in PARTS for kind in CELLS[part]},
-        summaries=every_shard(grid.SUMMARY),
+        **ORIGINS,
         qualities=QUALITIES,
-        examples=expand(grid.EXAMPLES, data=DATASETS),
     output:
         **{table: f"results/tables/{table}.parquet" for table in [*TABLES, "predictions", "coefficients"]},
         **{f"{table}_csv": f"results/tables/{table}.csv" for table in TABLES},
@@ -68,7 +67,7 @@ rule draw:
         best="results/tables/best.parquet",
     output:
         pdf=expand("{figure}.pdf", figure=FIGURES),
-        png=expand("{figure}.png", figure=FIGURES),
+        png=[shown(figure) for figure in FIGURES],
     log:
         "logs/draw.log",
     benchmark:
@@ -92,7 +91,7 @@ rule draw_claims:
         **{table: f"results/tables/{table}.parquet" for table in CLAIMS},
     output:
         pdf=expand("results/figures/{figure}.pdf", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
-        png=expand("results/figures/{figure}.png", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
+        png=[shown(f"results/figures/{figure}") for figure in (CLAIMS if BEHAVIOUR else CLAIMS[:1])],
     log:
         "logs/draw_claims.log",
     benchmark:
@@ -108,6 +107,29 @@ rule draw_claims:
         "figures of claims"
     script:
         "../scripts/draw_claims.py"
+
+
+rule pages:
+    input:
+        expand("results/tables/{table}.parquet", table=REPORTED),
+    output:
+        **{name: page(name) for name in ["study", "runtimes", *REPORTED]},
+    log:
+        "logs/pages.log",
+    benchmark:
+        "results/benchmarks/pages.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        study=config_sha256(STUDY),
+        version=VERSIONS["pages"],
+    message:
+        "pages of the report"
+    script:
+        "../scripts/report_pages.py"
 
 
 rule scores:
@@ -136,3 +158,10 @@ rule figures:
             figure=MATCH_FIGURES,
             kind=["pdf", "png"],
         ),
+
+
+rule report:
+    input:
+        rules.pages.output,
+        rules.figures.input,
+        rules.scores.input,

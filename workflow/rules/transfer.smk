@@ -112,6 +112,7 @@ rule transfer_pixels:
 rule transfer_tables:
     input:
         **{f"{kind}_{part}": TRANSFER_CELLS[part][kind] for part in TRANSFER_PARTS for kind in TRANSFER_CELLS[part]},
+        provenance="results/tables/provenance.parquet",
     output:
         **{table: f"results/tables/{table}.parquet" for table in [*TRANSFER_TABLES, "transfer_predictions"]},
         **{f"{table}_csv": f"results/tables/{table}.csv" for table in TRANSFER_TABLES},
@@ -141,7 +142,7 @@ rule draw_transfer:
         best="results/tables/transfer_best.parquet",
     output:
         pdf="results/figures/scenario={scenario}/{figure}.pdf",
-        png="results/figures/scenario={scenario}/{figure}.png",
+        png=shown("results/figures/scenario={scenario}/{figure}", caption="transfer"),
     log:
         "logs/draw_transfer/scenario={scenario}/{figure}.log",
     benchmark:

@@ -9,6 +9,7 @@ from tessera.extract import extract
 from tessera.io import write_parquet
 from tessera.job import job
 from tessera.models import load_model
+from tessera.provenance import code_facts, file_sha256, model_facts
 
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)
@@ -20,15 +21,20 @@ with job(snakemake):
             f"shard {snakemake.wildcards.shard} is empty: there are fewer examples than "
             f"datasets.{snakemake.wildcards.data}.max_examples; lower it to what there is"
         )
+    name, spec, source, seed = snakemake.wildcards.model, identity["spec"], identity["source"], identity["seed"]
+    saes = {tuple(cell): Path(file) for cell, file in zip(snakemake.params.cells, snakemake.input.saes, strict=True)}
     summary = extract(
-        load_model(snakemake.wildcards.model, identity["spec"], identity["source"], seed=identity["seed"]),
+        load_model(name, spec, source, seed=seed),
         examples,
-        {tuple(cell): Path(file) for cell, file in zip(snakemake.params.cells, snakemake.input.saes, strict=True)},
+        saes,
         snakemake.params.layers,
         Path(snakemake.output.shard),
-        max_tokens=identity["spec"]["max_tokens"],
-        prepend_bos=identity["spec"]["prepend_bos"],
-        hook=identity["spec"].get("hook"),
-        activation_dtype=identity["spec"]["activation_dtype"],
+        max_tokens=spec["max_tokens"],
+        prepend_bos=spec["prepend_bos"],
+        hook=spec.get("hook"),
+        activation_dtype=spec["activation_dtype"],
     )
-    write_parquet(snakemake.output.summary, summary)
+    facts = [*model_facts(name, spec, source, seed), *code_facts("activations")]
+    for (layer, width), file in saes.items():
+        facts.append(["sae", f"{name} layer {layer} width {width}", file.name, file_sha256(file)])
+    write_parquet(snakemake.output.summary, summary, facts)

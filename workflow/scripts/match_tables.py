@@ -1,8 +1,7 @@
 """Merge every match into tables, each side by its name."""
 
 import polars as pl
-from tessera import carried, maps
-from tessera.io import atomic, write_parquet
+from tessera import carried, maps, provenance
 from tessera.job import job
 from tessera.tables import scan
 
@@ -43,9 +42,8 @@ with job(snakemake) as log:
         "match_histograms": scan(snakemake.input.histograms).collect(),
         "match_predictions": merged("predictions").drop("of_a"),
     }
+    facts = provenance.passed_on(snakemake.input.provenance)
+    write = provenance.table_writer(dict(snakemake.output.items()), facts)
     for table, frame in tables.items():
-        write_parquet(snakemake.output[table], frame)
-        if f"{table}_csv" in dict(snakemake.output.items()):
-            with atomic(snakemake.output[f"{table}_csv"]) as part:
-                frame.write_csv(part, float_precision=6)
+        write(table, frame)
     log.info("%d rows of scores", len(scores))

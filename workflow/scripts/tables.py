@@ -1,28 +1,35 @@
 """Merge every cell into the tables."""
 
 import polars as pl
-from tessera import tables
+from tessera import provenance, tables
 from tessera.data import describe, read_examples
-from tessera.io import write_table
+from tessera.io import write_parts
 from tessera.job import job
+from tessera.warning_table import warning_table
 
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input
+    examples = dict(zip(settings.datasets, inputs.examples, strict=True))
+    facts = provenance.collect(inputs.summaries, examples, snakemake.config)
+    write = provenance.table_writer(dict(snakemake.output.items()), facts)
     cells = {
         part: {kind: inputs[f"{kind}_{part}"] for kind in ("sae", "hidden", "tfidf", "length", "pixels")}
         for part in ("scores", "predictions", "coefficients")
     }
     scores = tables.with_control(tables.merge_cells(cells["scores"]).collect(), settings.controls)
     predictions = tables.merge_cells(cells["predictions"])
-    write_table(snakemake.output, "scores", scores)
-    write_table(snakemake.output, "best", tables.best_cells(scores))
-    write_table(snakemake.output, "classes", tables.per_class(predictions))
-    write_table(snakemake.output, "predictions", predictions.collect())
-    write_table(snakemake.output, "coefficients", tables.merge_cells({"sae": cells["coefficients"]["sae"]}).collect())
-    write_table(snakemake.output, "saes", tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0))
+    write("scores", scores)
+    write("best", tables.best_cells(scores))
+    write("classes", tables.per_class(predictions))
+    write("predictions", predictions.collect())
+    write_parts(snakemake.output.coefficients, tables.merge_in_parts(cells["coefficients"]["sae"]), facts)
+    saes = tables.sae_table(inputs.summaries, inputs.qualities, settings.published_l0)
+    write("saes", saes)
     described = [
-        describe(read_examples(file)).insert_column(0, pl.lit(data).alias("data"))
-        for data, file in zip(settings.datasets, inputs.examples, strict=True)
+        describe(read_examples(file)).insert_column(0, pl.lit(data).alias("data")) for data, file in examples.items()
     ]
-    write_table(snakemake.output, "datasets", tables.data_table(pl.concat(described), inputs.summaries))
+    datasets = tables.data_table(pl.concat(described), inputs.summaries)
+    write("datasets", datasets)
+    write("provenance", provenance.fact_table(facts))
+    write("warnings", warning_table(scores, saes, datasets, provenance.fact_table(facts)))
     log.info("%d rows of scores", len(scores))

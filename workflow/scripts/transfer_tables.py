@@ -1,13 +1,13 @@
 """Merge every transfer into tables."""
 
 import polars as pl
-from tessera import tables
+from tessera import provenance, tables
 from tessera.crossings import crossings
-from tessera.io import write_table
 from tessera.job import job
 
 with job(snakemake) as log:
     inputs = snakemake.input
+    write = provenance.table_writer(dict(snakemake.output.items()), provenance.passed_on(inputs.provenance))
     kinds = ("sae", "hidden", "tfidf", "pixels")
     scores = tables.merge_cells({kind: inputs[f"{kind}_scores"] for kind in kinds}).collect()
     scores = tables.with_control(scores, snakemake.params.controls).drop("data", "selection")
@@ -16,8 +16,8 @@ with job(snakemake) as log:
     best = tables.best_transfers(scores)
     predictions = tables.merge_cells({kind: inputs[f"{kind}_predictions"] for kind in kinds}).drop("data", "selection")
     settings = {"resamples": snakemake.params.resamples, "seed": snakemake.params.seed}
-    write_table(snakemake.output, "transfer", scores)
-    write_table(snakemake.output, "transfer_best", best)
-    write_table(snakemake.output, "crossings", crossings(best, predictions, **settings))
-    write_table(snakemake.output, "transfer_predictions", predictions.collect())
+    write("transfer", scores)
+    write("transfer_best", best)
+    write("crossings", crossings(best, predictions, **settings))
+    write("transfer_predictions", predictions.collect())
     log.info("%d rows of transfer", len(scores))

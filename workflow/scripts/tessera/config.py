@@ -1,6 +1,7 @@
 """Validate a study's config before anything runs, and fill in its defaults."""
 
 import difflib
+import hashlib
 import json
 import math
 from importlib.util import find_spec
@@ -88,6 +89,12 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
         raise TesseraError(f"config key {key}.joint: there is one source only")
     if 1.0 not in scenario["fractions"]:
         raise TesseraError(f"config key {key}.fractions: 1.0 is missing, which the best cells are chosen at")
+
+
+def config_sha256(config: dict) -> str:
+    """The hash of a config as it was given, whatever the order of its keys."""
+    plain = json.loads(json.dumps(config))  # layers as keys are numbers or strings
+    return f"sha256:{hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}"
 
 
 def resolve(path: str) -> Path:

@@ -30,7 +30,7 @@ STYLE = {
     "lines.linewidth": 1.0,
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,
-    "savefig.dpi": 300,
+    "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
 }
 F1 = "macro F1 on the test split"
@@ -40,7 +40,7 @@ SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation"
 def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
     """Write a figure as PDF and PNG, with no date in it."""
     for path, metadata in ((pdf, {"CreationDate": None}), (png, {})):
-        with atomic(path) as part:
+        with plt.rc_context(STYLE), atomic(path) as part:
             figure.savefig(part, format=path.suffix[1:], metadata=metadata)
     plt.close(figure)
 

@@ -1,15 +1,17 @@
 """The one writer of files: a temporary name, then a rename, so that nothing half-written looks finished."""
 
+import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tessera.errors import TesseraError
+
+KEY = b"tessera"  # of what a parquet file's metadata say of its origin
 
 
 @contextmanager
@@ -66,21 +68,25 @@ def parquet_writer(path: str | Path, schema: pa.Schema) -> Iterator[pq.ParquetWr
         yield writer
 
 
-def write_parquet(path: str | Path, table, rows: int | None = None) -> None:
-    """Write a polars frame or an arrow table to `path`, `rows` to a row group."""
-    if not isinstance(table, pa.Table):
-        table = table.to_arrow()
-    with parquet_writer(path, table.schema) as writer:
-        writer.write_table(table, row_group_size=rows)
+def write_parquet(path: str | Path, table, facts: list | None = None, rows: int | None = None) -> None:
+    """Write a polars frame or an arrow table to `path`, `rows` to a row group.
+
+    `facts` of its origin (see provenance.py) become its metadata.
+    """
+    write_parts(path, [table], facts, rows)
 
 
-def write_table(files, name: str, table: pl.DataFrame) -> None:
-    """Write a table of results to `files[name]`, and as csv to `files[name_csv]` where that is asked for."""
-    write_parquet(files[name], table)
-    csv = dict(files.items()).get(f"{name}_csv")
-    if csv:
-        with atomic(csv) as part:
-            table.write_csv(part, float_precision=6)
+def write_parts(path: str | Path, parts: Iterable, facts: list | None = None, rows: int | None = None) -> None:
+    """As `write_parquet`, of a table that comes in parts, one at least."""
+    with ExitStack() as stack:
+        writer = None
+        for part in parts:
+            table = part if isinstance(part, pa.Table) else part.to_arrow()
+            if facts is not None:
+                table = table.replace_schema_metadata({KEY: json.dumps(facts)})
+            if writer is None:
+                writer = stack.enter_context(parquet_writer(path, table.schema))
+            writer.write_table(table, row_group_size=rows)
 
 
 def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:

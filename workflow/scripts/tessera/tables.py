@@ -1,6 +1,6 @@
 """Merge cells into tables, and say which cell is best without looking at a test score."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,19 @@ def merge_cells(parts: dict[str, list[str]]) -> pl.LazyFrame:
     place = pl.LazyFrame(schema={key: HIVE.get(key, pl.String) for key in CELL})
     merged = pl.concat([place, *kinds], how="diagonal")
     return merged.select(*CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
+
+
+def merge_in_parts(files: list[str], size: int = 100) -> Iterator[pl.DataFrame]:
+    """What `merge_cells` makes of SAE cells' `files`, some cells at a time: for parts that together fill the memory."""
+    ordered = sorted(files, key=_place)
+    for start in range(0, max(1, len(ordered)), size):
+        yield merge_cells({"sae": ordered[start : start + size]}).collect()
+
+
+def _place(file: str) -> tuple:
+    """Where a cell's file stands in the order of CELL."""
+    keys = dict(part.split("=", 1) for part in Path(file).parts if "=" in part)
+    return tuple(int(keys[key]) if HIVE[key] == pl.Int64 else keys[key] for key in CELL if key in keys)
 
 
 def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:

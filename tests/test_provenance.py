@@ -1,0 +1,94 @@
+"""Facts of where a result comes from."""
+
+import hashlib
+import subprocess
+
+import polars as pl
+import pytest
+from tessera.config import config_sha256
+from tessera.io import write_parquet
+from tessera.provenance import (
+    code_facts,
+    collect,
+    fact_table,
+    git_commit,
+    hub_commit,
+    model_facts,
+    read_facts,
+    table_writer,
+)
+
+
+def test_a_folders_weights_are_hashed_file_by_file(tmp_path):
+    for name in ("model-1.safetensors", "model-2.safetensors", "config.json"):
+        (tmp_path / name).write_text(name)
+    source = {"path": str(tmp_path)}
+    names = ("model-1.safetensors", "model-2.safetensors")
+    hashed = [["model", "m", name, f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"] for name in names]
+    assert model_facts("m", source, source, 0) == hashed
+    drawn = model_facts("r", {"control_of": "m"}, source, 7)
+    assert [fact[2] for fact in drawn] == ["weights", "config.json"]
+    assert drawn[0][3] == "drawn from seed 7"
+
+
+def test_a_hub_models_commit_is_read_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--org--name"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / "config.json").write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text(commit)
+    assert hub_commit("org/name", None) == hub_commit("org/name", commit) == f"commit {commit}"
+    source = {"hub": "org/name"}
+    assert model_facts("m", source, source, 0) == [["model", "m", "hub org/name", f"commit {commit}"]]
+    assert hub_commit("org/other", None) == "commit unknown: not in the hub's cache"
+
+
+def test_a_checkout_names_its_commit_and_its_changes(tmp_path):
+    assert git_commit(tmp_path) == "commit unknown: not a git checkout"
+    person = ["-c", "user.name=n", "-c", "user.email=e"]
+    file = tmp_path / "file"
+    file.write_text("one")
+    for arguments in (["init", "-q"], ["add", "file"], [*person, "commit", "-qm", "one"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout.strip()
+    assert git_commit(tmp_path) == f"commit {head}"
+    file.write_text("two")
+    assert git_commit(tmp_path) == f"commit {head}, with changes"
+
+
+def test_the_hash_of_a_config_is_of_its_values():
+    config = {"a": [1, 2], "b": {3: ["x"]}}
+    assert config_sha256(config) == config_sha256({"b": {"3": ["x"]}, "a": [1, 2]})
+    assert config_sha256(config) != config_sha256({"a": [2, 1], "b": {3: ["x"]}})
+
+
+def test_facts_travel_with_files_and_meet_in_the_tables(tmp_path):
+    shard = [["model", "m", "model.safetensors", "sha256:1"]]
+    other = [*shard, ["library", "torch", "activations", "2"]]
+    for name, facts in (("0", shard), ("1", other)):
+        write_parquet(tmp_path / name, pl.DataFrame({"x": [1]}), facts)
+    write_parquet(tmp_path / "old", pl.DataFrame({"x": [1]}))
+    assert read_facts(tmp_path / "1") == other and read_facts(tmp_path / "old") == []
+    (tmp_path / "examples.parquet").write_text("rows")
+    summaries = [str(tmp_path / name) for name in ("0", "1", "old")]
+    facts = collect(summaries, {"d": str(tmp_path / "examples.parquet")}, {"seed": 0})
+    table = fact_table(facts)
+    assert len(table.unique()) == len(table)
+    assert table["kind"].value_counts().sort("kind").rows()[:1] == [("code", 1)]
+    found = {tuple(fact[:3]): fact[3] for fact in facts}
+    assert found["data", "d", "examples.parquet"] == f"sha256:{hashlib.sha256(b'rows').hexdigest()}"
+    assert found["config", "study", "as given"] == config_sha256({"seed": 0})
+    outputs = {"t": tmp_path / "t.parquet", "t_csv": tmp_path / "t.csv", "u": tmp_path / "u.parquet"}
+    write = table_writer(outputs, facts)
+    write("t", table)
+    write("u", table)
+    assert read_facts(outputs["t"]) == read_facts(outputs["u"]) == facts
+    assert pl.read_csv(outputs["t_csv"]).equals(pl.read_parquet(outputs["t"]))
+
+
+@pytest.mark.parametrize("stage", ["activations", "tables"])
+def test_a_stage_names_the_libraries_it_needs(stage):
+    names = [name for kind, name, *_ in code_facts(stage) if kind == "library"]
+    assert "polars" in names and ("torch" in names) == (stage == "activations")

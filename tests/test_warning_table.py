@@ -1,0 +1,120 @@
+"""What a reader should doubt: each kind planted, and none where there is nothing."""
+
+import polars as pl
+import pytest
+from tessera.provenance import fact_table
+from tessera.warning_table import ADVICE, warning_table
+
+CELL = {
+    "features": "sae",
+    "model": "m",
+    "layer": 2,
+    "width": "1k",
+    "pooling": "sum",
+    "threshold": "none",
+    "data": "d",
+    "split": "test",
+    "density": 0.5,
+    "converged": True,
+    "C_at_edge": False,
+}
+SAE = {"model": "m", "layer": 2, "width": "1k", "l0_on_data": 70.0, "published_l0": 71.0, "warning": None, "dead": 0.0}
+SPLIT = {
+    "data": "d",
+    "split": "test",
+    "examples": 50,
+    "repeated_texts": 0,
+    "texts_of_two_labels": 0,
+    "texts_in_training": 0,
+    "truncated_m": 0,
+}
+TRAIN = {**SPLIT, "split": "train", "examples": 200}
+COMMITS = [["code", "tessera", "activations", f"commit {number}"] for number in range(2)]
+FACTS = [*COMMITS, ["model", "m", "model.safetensors", "sha256:1"], ["library", "torch", "activations", "2"]]
+
+
+def table(cells=(CELL,), saes=(SAE,), splits=(TRAIN, SPLIT), facts=FACTS) -> list[tuple]:
+    saes = pl.DataFrame(saes, schema_overrides={"warning": pl.String, "published_l0": pl.Float64})
+    found = warning_table(pl.DataFrame(cells), saes, pl.DataFrame(splits), fact_table(facts))
+    assert found["advice"].to_list() == [ADVICE[warning] for warning in found["warning"]]
+    return found.drop("advice").rows()
+
+
+def test_a_sound_study_has_no_warning():
+    assert table() == []
+    dense = [CELL | {"features": kind, "density": 1.0} for kind in ("hidden", "tfidf")]
+    assert table(cells=dense) == []  # hidden states are dense by nature
+
+
+@pytest.mark.parametrize(
+    ("planted", "row"),
+    [
+        ({"splits": [TRAIN, SPLIT | {"texts_in_training": 3}]}, ("leakage", "d, split test", 3, 50, None)),
+        (
+            {"splits": [TRAIN | {"texts_of_two_labels": 4}, SPLIT]},
+            ("texts with two labels", "d, split train", 4, 200, None),
+        ),
+        ({"splits": [TRAIN | {"repeated_texts": 5}, SPLIT]}, ("repeated texts", "d, split train", 5, 200, None)),
+        (
+            {"splits": [TRAIN | {"truncated_m": 7}, SPLIT | {"truncated_m": 7}]},
+            ("truncated examples", "d, read by m", 7, 250, None),
+        ),
+        (
+            {"cells": [CELL, CELL | {"threshold": "0.0", "density": 0.95}]},
+            ("saturated feature matrices", "d, SAE, m", 1, 2, "layer 2, width 1k, pooling sum, threshold 0.0"),
+        ),
+        (
+            {"cells": [CELL | {"density": 0.0}]},
+            ("empty feature matrices", "d, SAE, m", 1, 1, "layer 2, width 1k, pooling sum, threshold none"),
+        ),
+        (
+            {"cells": [CELL | {"features": "tfidf", "converged": False, "model": None, "layer": None, "width": None}]},
+            ("probes that did not converge", "d, TF-IDF", 1, 1, "pooling sum, threshold none"),
+        ),
+        (
+            {"cells": [CELL | {"layer": layer, "C_at_edge": True} for layer in range(5)]},
+            (
+                "C at the edge of its grid",
+                "d, SAE, m",
+                5,
+                5,
+                "; ".join(f"layer {layer}, width 1k, pooling sum, threshold none" for layer in range(3))
+                + " and 2 more",
+            ),
+        ),
+        (
+            {"saes": [SAE | {"l0_on_data": 210.0, "warning": "off"}]},
+            ("L0 off the published one", "m, layer 2, width 1k", 1, 1, "L0 210, published 71"),
+        ),
+        ({"saes": [SAE | {"dead": 0.25}]}, ("dead latents", "m, layer 2, width 1k", 256, 1024, None)),
+        (
+            {"facts": [*FACTS, ["model", "m", "model.safetensors", "sha256:2"]]},
+            ("activations of different origin", "model m, model.safetensors", 2, None, "sha256:1; sha256:2"),
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_each_doubt_is_counted(planted, row):
+    assert table(**planted) == [row]
+
+
+def test_a_cell_counts_once_however_many_splits_it_is_scored_on():
+    cells = [CELL | {"C_at_edge": True, "split": split} for split in ("test", "shifted")]
+    assert [row[2:4] for row in table(cells=cells)] == [(1, 1)]
+
+
+def test_serious_warnings_come_first():
+    splits = [TRAIN | {"truncated_m": 1}, SPLIT | {"texts_in_training": 1, "truncated_m": 1}]
+    rows = table(cells=[CELL | {"C_at_edge": True}], saes=[SAE | {"dead": 0.5}], splits=splits)
+    assert [row[0] for row in rows] == [
+        "leakage",
+        "truncated examples",
+        "C at the edge of its grid",
+        "dead latents",
+    ]
+
+
+def test_a_study_without_saes():
+    no_saes = pl.DataFrame(schema={key: pl.String for key in SAE if key != "dead"})
+    found = warning_table(pl.DataFrame([CELL]), no_saes, pl.DataFrame([TRAIN, SPLIT]), fact_table(FACTS))
+    assert found.is_empty()
