@@ -114,6 +114,15 @@ def test_a_probe_on_all_columns_selected_is_the_probe_on_all():
     assert whole.coefficients.equals(chosen.coefficients)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_constant_matrix_keeps_a_column(method, value):
+    features_EW = sp.csr_array(np.full((40, 3), value, dtype=np.float32))
+    label_E, fold_E = np.arange(40) % 2, np.arange(40) // 2 % 4
+    selected = select(features_EW, label_E, fold_E, [f"{method}-2"])[f"{method}-2"]
+    assert min(map(len, [*selected.folds, selected.whole])) >= 1
+
+
 def test_coefficients_name_the_selected_latents():
     features_EW, label_E = planted()
     task = Task(examples(label_E, np.arange(240) >= 180), **SETTINGS)

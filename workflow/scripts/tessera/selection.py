@@ -94,12 +94,16 @@ def _anova(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
 def _l1(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
     """Ranks by the order in which columns enter as the L1 penalty of a logistic regression falls, to `k` at least.
 
-    Columns that enter at the same step: the larger weight first. Those that never enter are not there.
+    Columns that enter at the same step: the larger weight first. Those that never enter are not there, but one is: a
+    probe needs a column.
     """
     rank_K = np.full(train_EK.shape[1], np.inf)
     for label in _contrasts(label_E):
         positive_E = label_E == label
-        lowest = l1_min_c(train_EK, positive_E, loss="log")
+        try:
+            lowest = l1_min_c(train_EK, positive_E, loss="log")
+        except ValueError:  # no column tells anything: none enters
+            continue
         model = LogisticRegression(
             l1_ratio=1, solver="liblinear", class_weight="balanced", tol=1e-3, max_iter=1000, random_state=0
         )
@@ -112,7 +116,7 @@ def _l1(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
                 break
         rank_K = np.minimum(rank_K, entered_K)
     order = np.argsort(rank_K, kind="stable")
-    return order[: np.isfinite(rank_K).sum()]
+    return order[: max(1, np.isfinite(rank_K).sum())]
 
 
 METHODS = {
