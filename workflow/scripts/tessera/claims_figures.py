@@ -86,7 +86,7 @@ def behaviour(table: pl.DataFrame) -> plt.Figure:
             axis.set_ylim(len(part) - 0.5, -0.5)
             target = part["target"][0]
             axis.set_title(f"{data}: what {target} did" if target else data)
-        axes[-1, 0].set_xlabel("macro F1 on test examples, 95 % interval")
+        axes[-1, 0].set_xlabel("macro F1, 95 % interval")
         labels = {"source": "source", "target": "the model itself", "control": "control"}
         handles = [
             plt.Line2D([], [], ls="none", marker="o", color=ROLES[role], label=label) for role, label in labels.items()

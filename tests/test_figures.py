@@ -1,0 +1,85 @@
+"""The figures show the numbers of their tables."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+import pytest
+from tessera import claims_figures, figures, transfer_figures
+from tessera.claims import ALL
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def texts(figure):
+    """Everything that is written in a figure."""
+    figure.canvas.draw()
+    found = figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    return [artist.get_text() for artist in found if artist.get_text()]
+
+
+def interval(value):
+    return {"macro_f1": value, "macro_f1_low": value - 0.1, "macro_f1_high": value + 0.1}
+
+
+def test_claims_count_verdicts_and_leave_out_the_row_of_all():
+    row = {"claim": "a > b", "split": "test", "difference_low": -0.1, "difference_high": 0.2}
+    each = [("holds", 0.1), ("holds", 0.2), ("undecided", 0.0), ("fails", -0.3)]
+    rows = [row | {"on": str(n), "verdict": verdict, "difference": d} for n, (verdict, d) in enumerate(each)]
+    rows.append(row | {"on": ALL, "verdict": "holds", "difference": 0.05})
+    assert "2 / 1 / 1" in texts(claims_figures.claims(pl.DataFrame(rows)))
+
+
+def test_behaviour_names_everyone_and_the_target():
+    rows = [
+        {"data": "d", "target": "big", "role": role, "contestant": name, **interval(0.6)}
+        for role, name in (("source", "SAE of small"), ("target", "SAE of big"), ("control", "TF-IDF"))
+    ]
+    said = texts(claims_figures.behaviour(pl.DataFrame(rows)))
+    assert {"SAE of small", "SAE of big", "TF-IDF", "d: what big did"} <= set(said)
+
+
+def transferred():
+    cells = [("1", "512", "sum", "none"), ("3", "512", "max", "1.0"), ("3", "1k", "sum", "q50")]
+    rows = []
+    for number, (layer, width, pooling, threshold) in enumerate(cells):
+        place = {"model": "m", "layer": int(layer), "width": width, "pooling": pooling, "threshold": threshold}
+        place |= {"features": "sae", "control": False, "fraction": 1.0}
+        for source in "ab":
+            for target in "ab":
+                about = {"source": source, "target": target}
+                about["condition"] = "native" if source == target else "source"
+                rows.append(place | about | interval(0.8 if source == target else 0.6 - 0.1 * number))
+    return pl.DataFrame(rows)
+
+
+def test_the_gap_is_the_mean_of_its_cells():
+    said = texts(transfer_figures.gap(transferred()))
+    assert {"layer", "width", "pooling", "threshold", "512", "1k", "q50"} <= set(said)
+    assert "-.20" in said  # layer 1: .6 against .8
+    assert "-.35" in said  # layer 3: .5 and .4 against .8
+    assert "-.40" in said  # q50
+
+
+def test_a_heat_map_with_intervals_on_demand():
+    best = transferred().filter(threshold="none")
+    assert {".80", ".60"} <= set(texts(transfer_figures.matrix(best)))
+    assert {".80\n.70–.90", ".60\n.50–.70"} <= set(texts(transfer_figures.matrix(best, intervals=True)))
+
+
+def test_selected_latents_by_their_number():
+    rows = [
+        {"features": "sae", "model": "m", "split": "test", "data": data, "threshold": threshold, "selection": selection}
+        | {"cv_macro_f1": 0.5, "macro_f1": f1 + 0.1 * (data == "e")}
+        for data in "de"
+        for threshold in ("none", "1.0")
+        for selection, f1 in (("none", 0.8), ("anova-8", 0.6), ("anova-32", 0.7), ("l1-8", 0.65))
+    ]
+    figure = figures.selection(pl.DataFrame(rows), "m")
+    assert {"real-valued", "binarised", "ANOVA F", "L1 path", "all latents"} <= set(texts(figure))
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "ANOVA F")
+    np.testing.assert_allclose(line.get_ydata(), [0.65, 0.75])
+    assert list(line.get_xdata()) == [8, 32]
