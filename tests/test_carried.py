@@ -57,8 +57,6 @@ def pooled(example_N, acts_NW, poolings=POOLINGS):
 
 def pooled_hidden(example_N, hidden_ND, pooling):
     starts = np.flatnonzero(np.append(True, np.diff(example_N) != 0))
-    if pooling == "max":
-        return np.maximum.reduceat(hidden_ND, starts)
     if pooling == "last":
         return hidden_ND[np.append(starts[1:], len(example_N)) - 1]
     return np.add.reduceat(hidden_ND, starts) / np.bincount(example_N)[:, None].astype(np.float32)
@@ -67,7 +65,7 @@ def pooled_hidden(example_N, hidden_ND, pooling):
 def side(task, example_N, acts_NW, hidden_ND, poolings=POOLINGS, thresholds=THRESHOLDS):
     """One SAE on one data set, with probes as the probe stage leaves them."""
     features = pooled(example_N, acts_NW, poolings)
-    hidden = {name: pooled_hidden(example_N, hidden_ND, name) for name in ("mean", "max", "last")}
+    hidden = {name: pooled_hidden(example_N, hidden_ND, name) for name in ("mean", "last")}
     probes = {}
     for pooling, features_EW in features.items():
         for threshold in thresholds:

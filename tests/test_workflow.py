@@ -390,11 +390,11 @@ def test_probes_are_carried_across_a_match(matched):
     assert set(scores["condition"]) == {
         "source", "native", "identity", "one_to_one", "best_match", "random", "directions",
     }  # fmt: skip
-    assert scores.group_by("condition", "over", "source").len()["len"].unique().to_list() == [2 * 3]
+    assert scores.group_by("condition", "over", "source").len()["len"].unique().to_list() == [2 * 3 * 2]
     apart = tables["match_scores"].filter(match="apart")
     assert set(apart["data"]) == {"weather"} and set(apart["split"]) == {"test", "late"}
     own = pl.read_parquet(matched / "results/tables/scores.parquet").filter(features="sae", data="own", model="bert")
-    cell = {"pooling": "max", "threshold": "q50"}
+    cell = {"pooling": "max", "threshold": "q50", "selection": "none"}
     at_home = scores.filter(condition="source", source="bert/1/64", **cell)["macro_f1"].item()
     assert at_home == pytest.approx(own.filter(**cell)["macro_f1"].item())
     assert set(tables["match_claims"]["verdict"]) <= {"holds", "fails", "undecided"}

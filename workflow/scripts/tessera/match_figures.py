@@ -5,7 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import polars as pl
 
-from tessera.figures import COLOURS, COLUMN, MARKERS, STYLE, _bars, _hide_beyond
+from tessera.figures import COLOURS, COLUMN, MARKERS, STYLE, bars, hide_beyond
 
 CURVES = {
     "one_to_one": ("matched one to one", COLOURS[0]),
@@ -46,7 +46,7 @@ def correlations(histograms: pl.DataFrame) -> plt.Figure:
             axis.set_xlim(0, 1)
             axis.set_yscale("log")
             axis.set_ylim(SMALLEST, 1)
-        _hide_beyond(axes, len(panels))
+        hide_beyond(axes, len(panels))
         figure.supxlabel("correlation with the partner", fontsize=7)
         figure.supylabel("share of the matched latents", fontsize=7)
         handles, labels = axes.flat[0].get_legend_handles_labels()
@@ -75,7 +75,7 @@ def scores(best: pl.DataFrame) -> plt.Figure:
                 point = here.filter(pl.col("over").eq_missing(condition[1]), condition=condition[0])
                 control = condition[0] == "random"
                 axis.errorbar(
-                    point["macro_f1"], [y] * len(point), xerr=_bars(point), ls="none", marker=MARKERS[0], color=colour,
+                    point["macro_f1"], [y] * len(point), xerr=bars(point), ls="none", marker=MARKERS[0], color=colour,
                     mfc="white" if control else colour, elinewidth=0.8,
                 )  # fmt: skip
             axis.set_yticks(range(len(shown)), [CONDITIONS[condition][0] for condition in shown])

@@ -216,7 +216,7 @@ def _leading(acts_NW: sp.csr_array, components: int, generator: np.random.Genera
     """Orthonormal basis [N, K] of the leading left singular directions of the centred matrix, never made dense.
 
     Randomised subspace iteration (Halko et al. 2011, arXiv 0909.4061), started among the rows, so that the order of the
-    latents does not matter. scipy's svds gives the same ten times more slowly.
+    latents does not matter. scipy's svds took far longer.
     """
     acts_NW = sp.csr_array(acts_NW, dtype=np.float64)
     mean_W, acts_WN = acts_NW.mean(axis=0), sp.csr_array(acts_NW.T)
