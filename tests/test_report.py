@@ -75,10 +75,11 @@ def table(study: Path, name: str) -> pl.DataFrame:
 
 def test_a_run_says_a_line_per_stage(finished):
     printed = finished[1]
-    line = r"^\d\d:\d\d:\d\d (\w+): (\d+) of (\d+) done in .+; (?:\d+ of 13 jobs, about .+ left|all done)$"
+    line = r"^\d\d:\d\d:\d\d (\w+): (\d+) of (\d+) done in .+; (?:\d+ of 15 jobs, about .+ left|all done)$"
     stages = {rule: (done, planned) for rule, done, planned in re.findall(line, printed, re.MULTILINE)}
     probes = dict.fromkeys(("probe_hidden", "extract"), ("2", "2"))
-    once = ("examples", "prepare_sae", "pool", "probe", "probe_tfidf", "tables", "draw", "pages", "report")
+    once = ("examples", "prepare_sae", "pool", "probe", "probe_text", "tables", "claims", "draw", "draw_claims")
+    once += ("pages", "report")
     assert stages == dict.fromkeys(once, ("1", "1")) | probes
     assert "Finished jobid" not in printed and "Reason:" not in printed and "it/s]" not in printed
     log = next((finished[0] / ".snakemake/log").glob("*.log")).read_text()

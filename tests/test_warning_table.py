@@ -12,6 +12,7 @@ CELL = {
     "width": "1k",
     "pooling": "sum",
     "threshold": "none",
+    "selection": "none",
     "data": "d",
     "split": "test",
     "density": 0.5,

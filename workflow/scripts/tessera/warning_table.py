@@ -85,8 +85,9 @@ def _of_cells(cells: pl.DataFrame) -> list[tuple]:
         "probes that did not converge": ~pl.col("converged"),
         "C at the edge of its grid": pl.col("C_at_edge"),
     }
-    axes = ("layer", "width", "pooling", "threshold", "selection")
+    axes = ("layer", "width", "pooling", "threshold")
     named = [pl.lit(f"{axis} ") + pl.col(axis).cast(pl.String) for axis in axes]
+    named.append(pl.when(pl.col("selection") != "none").then(pl.lit("selection ") + pl.col("selection")))
     place = pl.concat_str(named, separator=", ", ignore_nulls=True)
     for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
         where = ", ".join(part for part in (data, KINDS[features], model) if part)
