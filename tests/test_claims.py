@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import f1_score
-from tessera.claims import ALL, Contrast, behaviour, between, judge, together, within
+from tessera.claims import ALL, SCHEMA, Contrast, behaviour, between, judge, of_matches, together, within
 from tessera.metrics import chance_macro_f1
 from tessera.tables import CELL, behaviour_table
 
@@ -174,3 +174,25 @@ def test_of_transfer(study):
         "zero-shot SAE > native SAE": "fails",
     }
     assert set(found["on"]) == {"s: a → b"}
+
+
+def test_claims_of_matches_stand_in_the_same_table():
+    place = {"match": "t", "data": "d", "source": "m/3/512", "target": "n/3/512", "kind": "one_to_one"}
+    place |= {"pooling": "sum", "threshold": "none", "selection": "none"}
+    rows = [
+        ("one_to_one > random match", 0.3, "holds"),
+        ("one_to_one > random directions", 0.1, "undecided"),
+        ("one_to_one > ridge map", -0.2, "fails"),
+        ("latents transfer", None, "undecided"),
+    ]
+    numbers = ("difference", "difference_low", "difference_high", "level")
+    frame = [place | dict.fromkeys(numbers, value) | {"claim": claim, "verdict": said} for claim, value, said in rows]
+    found = of_matches(pl.DataFrame(frame))
+    assert dict(found.schema) == SCHEMA
+    assert found.select("claim", "difference", "verdict").rows() == [
+        ("matched latents > random match", 0.3, "holds"),
+        ("matched latents > random directions", 0.1, "undecided"),
+        ("matched latents > ridge map", -0.2, "fails"),
+        ("latents transfer: matched latents", 0.1, "undecided"),
+    ]
+    assert found["on"][0] == "t: d, m/3/512 → n/3/512"

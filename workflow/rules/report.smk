@@ -33,7 +33,10 @@ rule claims:
     input:
         **{
             table: f"results/tables/{table}.parquet"
-            for table in (["transfer_best", "transfer_predictions"] if STUDY["transfers"] else [])
+            for table in [
+                *(["transfer_best", "transfer_predictions"] if STUDY["transfers"] else []),
+                *(["match_claims"] if STUDY["matches"] else []),
+            ]
         },
         scores="results/tables/scores.parquet",
         predictions="results/tables/predictions.parquet",

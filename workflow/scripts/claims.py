@@ -15,6 +15,8 @@ with job(snakemake) as log:
         contrasts += claims.between(best, transferred)
     found = claims.judge([*contrasts, *behaviour], resamples=settings.resamples, seed=settings.seed)
     found = pl.concat([found, *(claims.together(claim, found, parts) for claim, parts in joint.items())])
+    if inputs.get("match_claims"):
+        found = pl.concat([found, claims.of_matches(pl.read_parquet(inputs.match_claims))])
     write("claims", found)
     write("behaviour", tables.behaviour_table(scores, settings.behaviour, settings.controls))
     log.info("%s", found["verdict"].value_counts().rows())

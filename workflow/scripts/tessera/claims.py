@@ -195,3 +195,33 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
                 claim = f"zero-shot SAE > {name}"
                 found.append(Contrast(claim, on, "test", sides[key], sides[other], cells[key], cells[other]))
     return found
+
+
+NAMED = {"one_to_one": "matched latents", "identity": "the same SAE"}
+
+
+def of_matches(found: pl.DataFrame) -> pl.DataFrame:
+    """The table match_claims as rows of this one: do latents of one SAE stand for those of another?
+
+    `latents transfer` stands with the weaker of the two differences that it rests on.
+    """
+    place = ["match", "data", "source", "target", "kind"]
+    whole = pl.col("claim") == "latents transfer"
+    rests_on = pl.col("claim").str.contains("random match|random directions")
+    weakest = found.filter(rests_on).sort("difference_low", maintain_order=True).unique(place, keep="first")
+    numbers = ["difference", "difference_low", "difference_high", "level"]
+    transfer = found.filter(whole).drop(numbers).join(weakest.select(*place, *numbers), on=place, maintain_order="left")
+    claim = pl.when(whole).then(pl.lit("latents transfer: ") + pl.col("kind")).otherwise("claim")
+    cell = pl.concat_str(
+        *(pl.lit(f"{key}=") + pl.col(key) for key in ("pooling", "threshold", "selection")), separator=" "
+    )
+    return pl.concat([found.filter(~whole), transfer], how="diagonal").select(
+        claim=claim.str.replace_many(NAMED),
+        on=pl.format("{}: {}, {} → {}", "match", "data", "source", "target"),
+        split=pl.lit("test"),
+        **{name: pl.col(name) for name in numbers},
+        verdict="verdict",
+        left=pl.col("source") + " " + cell,
+        right=pl.col("target"),
+        examples=pl.lit(None, pl.Int64),
+    )
