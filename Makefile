@@ -1,4 +1,5 @@
 # `make demo`: set up and run the embedded study. `make visual`: the one of images, in the folder visual.
+# `make twins`: the one of a model and its fine-tuned copy, in the folder twins.
 # `make report`: a study's report in one file, for a study of your own with ARGS="--configfile mystudy.yaml".
 # `make test`: set up and run every test.
 PYTHON ?= python3
@@ -7,13 +8,16 @@ REPORT ?= results/report.html
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo visual report test lint clean
+.PHONY: demo visual twins report test lint clean
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
 
 visual: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/visual.yaml --directory visual
+
+twins: $(VENV)/demo.done
+	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/twins.yaml --directory twins
 
 report: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) $(ARGS) --report $(REPORT) --report-after-run report
