@@ -13,8 +13,8 @@ rule examples:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         spec=data_spec,
         seed=SEED,

@@ -20,8 +20,8 @@ rule probe:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         poolings=POOLINGS,
         thresholds=THRESHOLDS,
@@ -46,8 +46,8 @@ rule probe_hidden:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         poolings=HIDDEN_POOLINGS,
         settings={"seed": SEED, **STUDY["probe"]},
@@ -70,8 +70,8 @@ rule probe_tfidf:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         units=TFIDF_UNITS,
         settings={"seed": SEED, **STUDY["probe"]},

@@ -17,8 +17,8 @@ rule tables:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         controls=CONTROLS,
         published_l0=PUBLISHED_L0,
@@ -46,8 +46,8 @@ rule draw:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         models=list(DRAWN),
         version=VERSIONS["figures"],
