@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
 CELLS = "results/probes/model=bert/layer=1/width=64/data=weather"
-CELL = f"{CELLS}/pooling=sum/threshold=1.0/scores.parquet"
+CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
 
 
 def texts(name: str, size: int, seed: int) -> pl.DataFrame:
@@ -52,7 +52,7 @@ def make_study(folder: Path) -> Path:
             "own": {"path": "own.parquet", **columns, "split": "part"},
         },
         "shard_size": 70,
-        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"]},
+        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"], "selections": ["none", "anova-4"]},
         "probe": {"C": [0.1, 1], "folds": 3, "resamples": 100},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(config))

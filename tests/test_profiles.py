@@ -13,7 +13,7 @@ RULES = {
     for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
 PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT / "profiles").glob("*/config.yaml")}
-GPU = {"tune", "residuals", "train_sae", "extract"}
+GPU = {"answers", "tune", "residuals", "train_sae", "extract"}
 
 
 @pytest.mark.parametrize("name", set(PROFILES) - {"default"})

@@ -1,7 +1,7 @@
 """Tables merged from cells, also where a study has none of a kind."""
 
 import polars as pl
-from tessera.tables import CELL, best_cells, compare, merge_cells, with_control
+from tessera.tables import CELL, best_cells, merge_cells, with_control
 
 
 def write(tmp_path, place, **columns):
@@ -43,5 +43,4 @@ def test_a_study_without_saes(tmp_path):
     assert merge_cells({"sae": []}).collect().shape == (0, len(CELL))
     parts = cells(tmp_path) | {"sae": []}
     best = best_cells(with_control(merge_cells(parts).collect(), {}))
-    predictions = merge_cells(parts).with_columns(example=0)
-    assert compare(best, predictions, resamples=100, seed=0).is_empty()
+    assert best["contestant"].unique().sort().to_list() == ["TF-IDF", "hidden states"]

@@ -9,9 +9,11 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from tessera.baselines import standardise, tfidf
+from tessera.crossings import crossing, crossings
 from tessera.errors import TesseraError
 from tessera.probe import Task, Thresholding
-from tessera.transfer import Transfer, best_transfers, check_scenarios, crossing, crossings
+from tessera.tables import best_transfers
+from tessera.transfer import Transfer, check_scenarios
 
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 50, "C": [0.01, 0.1, 1.0]}
 WORDS = {"no": ["rain", "storm"], "yes": ["moon", "star"], "maybe": ["fog", "mist"]}
@@ -90,7 +92,7 @@ def test_the_diagonal_is_the_task_itself(kind, labels):
     scores = found["scores"].filter(fraction=1.0)
     assert scores["condition"].to_list() == ["native"]
     shared = [column for column in expected.scores.columns if column in scores.columns]
-    assert set(expected.scores.columns) - set(shared) == {"split", "C_at_edge", "tau", "density", "fit_seconds"}
+    assert set(expected.scores.columns) - set(shared) == {"split", "tau", "density", "fit_seconds"}
     assert scores.select(shared).equals(expected.scores.select(shared))
     answers = found["predictions"].filter(fraction=1.0)
     shared = ["example", "id", "group", "label", "predicted"]
@@ -347,8 +349,25 @@ def test_each_kind_of_features_and_scenario_has_a_best_cell():
     assert best.group_by("scenario", "features", "control", "source").len()["len"].to_list() == [4] * 8
 
 
+def answered(best, size=1000):
+    """Predictions of `size` examples whose macro F1 is what `best` says: as many mistakes in either of two classes."""
+    frames = []
+    for row in best.iter_rows(named=True):
+        number = np.arange(size)
+        wrong = number // 2 < round((1 - row["macro_f1"]) * size / 2)
+        answers = pl.DataFrame({"example": number, "group": number, "label": np.array(["no", "yes"])[number % 2]})
+        answers = answers.with_columns(predicted=pl.Series(np.array(["no", "yes"])[(number + wrong) % 2]))
+        place = {key: value for key, value in row.items() if key not in ("macro_f1", "cv_macro_f1", "control")}
+        frames.append(answers.with_columns(pl.lit(value, best.schema[key]).alias(key) for key, value in place.items()))
+    return pl.concat(frames, how="vertical_relaxed").lazy()
+
+
+def crossed(best):
+    return crossings(best, answered(best), resamples=100, seed=0)
+
+
 def test_crossings_of_a_table():
-    found = crossings(
+    found = crossed(
         table(
             *(("b", "b", "native", share, "sum", 0.5, f1) for share, f1 in ((1.0, 0.8), (0.1, 0.6), (0.5, 0.7))),
             *(("a", "b", "source", share, "sum", 0.5, f1) for share, f1 in ((0.1, 0.99), (1.0, 0.65))),
@@ -364,13 +383,17 @@ def test_crossings_of_a_table():
         ("joint", "joint", "b"),
         ("a", "translated", "b"),
     ]
-    assert found["native_examples"].to_list() == [pytest.approx(500**0.5), None, 10, pytest.approx(100)]
+    assert found["native_examples"].to_list() == [pytest.approx(500**0.5, rel=0.02), None, 10, pytest.approx(100)]
+    ends = found.select("native_examples_low", "native_examples", "native_examples_high")
+    assert all(low <= value <= (high or np.inf) for low, value, high in ends.iter_rows() if value)
+    assert ends["native_examples_low"][0] < ends["native_examples"][0] < ends["native_examples_high"][0]
+    assert ends.row(1)[1:] == (None, None)
     assert found["below_smallest"].to_list() == [False, False, True, False]
     assert found["native_macro_f1"].to_list() == [0.8] * 4
 
 
 def test_crossings_of_nothing():
-    found = crossings(table(("a", "a", "native", 1.0, "sum", 0.5, 0.5)))
+    found = crossed(table(("a", "a", "native", 1.0, "sum", 0.5, 0.5)))
     assert found.is_empty()
 
 
@@ -397,8 +420,11 @@ def test_a_scenario_is_checked_before_anything_runs(tmp_path):
 
 
 def test_no_crossing_is_a_table_without_rows():
-    best = run(PAIR, ["a"], ["b"])["scores"].with_columns(
-        scenario=pl.lit("s"), source=pl.lit("a"), control=pl.lit(False)
+    place = {"scenario": "s", "source": "a", "features": "sae", "model": "m"}
+    best, predictions = (
+        run(PAIR, ["a"], ["b"])[part].with_columns(pl.lit(value).alias(key) for key, value in place.items())
+        for part in ("scores", "predictions")
     )
-    found = crossings(best.with_columns(features=pl.lit("sae")))
+    best = best.with_columns(control=pl.lit(False))
+    found = crossings(best, predictions.lazy(), resamples=50, seed=0)
     assert found.is_empty() and {"native_examples", "target"} <= set(found.columns)

@@ -21,7 +21,8 @@ def test_every_cell_is_in_the_tables(study):
     assert rows == [
         ("hidden", False, 2 * 4 * splits),
         ("hidden", True, 1 * 4 * splits),
-        ("sae", False, 1 * 2 * 3 * splits),
+        ("length", False, 1 * splits),
+        ("sae", False, 1 * 2 * 3 * 2 * splits),
         ("tfidf", False, 2 * splits),
     ]
     assert scores.select(pl.col("macro_f1", "cv_macro_f1", "density").is_between(0, 1).all()).row(0) == (True,) * 3
@@ -40,7 +41,7 @@ def test_a_stage_reads_back_as_one_table(study):
 
 def test_every_cell_sees_the_same_split(study):
     predictions = pl.read_parquet(study / "results/tables/predictions.parquet")
-    place = ["features", "model", "layer", "width", "pooling", "threshold", "data", "split"]
+    place = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data", "split"]
     ids = predictions.group_by(place).agg(pl.col("id").sort()).group_by("data", "split").agg(pl.col("id").n_unique())
     assert ids["id"].to_list() == [1, 1, 1]
     own = predictions.filter(data="own")["id"].unique()
@@ -65,7 +66,9 @@ def test_a_cell_agrees_with_its_own_recomputation(study, pooling, threshold):
     else:
         positive = features[train][features[train] > 0]
         features = (features > (1.0 if threshold == "1.0" else np.quantile(positive, 0.5))).astype(float)
-    cell = pl.read_parquet(study / f"{CELLS}/pooling={pooling}/threshold={threshold}/scores.parquet").row(0, named=True)
+    cell = pl.read_parquet(
+        study / f"{CELLS}/pooling={pooling}/threshold={threshold}/selection=none/scores.parquet"
+    ).row(0, named=True)
     label = examples["label"].to_numpy()
     model = LogisticRegression(C=cell["C"], class_weight="balanced", max_iter=5000, tol=1e-8)
     predicted = model.fit(features[train], label[train]).predict(features[test])
@@ -195,7 +198,8 @@ def test_every_transfer_is_in_the_tables(transferred):
     assert len(tables["crossings"]) == len(cells) * sum(condition != "native" for *_, condition in pairs)
     cell = ["features", "model", "layer", "width", "pooling", "threshold"]
     native = tables["transfer"].filter(condition="native", fraction=1.0).with_columns(data="target")
-    both = native.join(tables["scores"].filter(split="test"), on=[*cell, "data"], nulls_equal=True)
+    all_latents = pl.col("selection").is_null() | (pl.col("selection") == "none")
+    both = native.join(tables["scores"].filter(all_latents, split="test"), on=[*cell, "data"], nulls_equal=True)
     assert len(both) == len(native) == 2 * sum(cells.values())
     for column in ("macro_f1", "roc_auc_low", "C", "n_features", "training_examples"):
         assert both[column].to_list() == both[f"{column}_right"].to_list()

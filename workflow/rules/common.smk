@@ -38,8 +38,10 @@ except TesseraError as error:
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
+SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
 HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
+WITH_LENGTH = STUDY["baselines"]["length"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
 
@@ -68,7 +70,11 @@ def grows(amount):
 
 def model_identity(wildcards):
     """What of a model decides its activations, by value."""
-    spec = MODELS[wildcards.model]
+    return identity_of(wildcards.model)
+
+
+def identity_of(model):
+    spec = MODELS[model]
     kept, source = (
         {key: value for key, value in entry.items() if key not in ("passes", "saes")}
         for entry in (spec, architecture(spec, STUDY))
@@ -109,13 +115,36 @@ def tuning_files(wildcards):
     return files_of(MODELS[MODELS[wildcards.model]["tuned"]["from"]])
 
 
-def data_spec(wildcards):
+def raw_spec(wildcards):
     return DATASETS[wildcards.data]
 
 
+def data_spec(wildcards):
+    """A data set's entry; where a model makes the labels, that of the table with its answers."""
+    spec = raw_spec(wildcards)
+    if "answered" not in spec:
+        return {key: value for key, value in spec.items() if key != "behaviour_of"}
+    kept = {key: spec[key] for key in ("text", "group", "split") if key in spec}
+    return {**kept, "path": grid.ANSWERS.format(**wildcards), "label": "answer", "id": "id"}
+
+
+def answering_model(wildcards):
+    name = raw_spec(wildcards)["answered"]["model"]
+    return {"name": name, **identity_of(name)}
+
+
+def answering_files(wildcards):
+    return files_of(architecture(MODELS[raw_spec(wildcards)["answered"]["model"]], STUDY))
+
+
 def data_files(wildcards):
+    """The local files of a data set, or its table of answers."""
+    return grid.ANSWERS.format(**wildcards) if "answered" in raw_spec(wildcards) else raw_files(wildcards)
+
+
+def raw_files(wildcards):
     """The local files of a data set (those of pinned packages apart)."""
-    spec = DATASETS[wildcards.data]
+    spec = raw_spec(wildcards)
     paths = [part["path"] for part in (spec, *spec.get("shifts", {}).values()) if "path" in part]
     return [path for path in paths if not path.startswith("package:")]
 
@@ -249,8 +278,10 @@ def every_cell(part):
         "sae": [expand(grid.PROBE, **cell, allow_missing=True) for cell in SAE_CELLS],
         "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
         "tfidf": [grid.TFIDF],
+        "length": [grid.LENGTH] if WITH_LENGTH else [],
     }
-    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}
+    sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
+    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}, {}
     return {
         kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
         for kind, values in zip(patterns, axes, strict=True)
@@ -317,6 +348,7 @@ def every_transfer(part):
 CELLS = {part: every_cell(part) for part in PARTS}
 TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
+TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
 QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
 
@@ -327,11 +359,17 @@ def published_l0(model, layer, width, **_):
 
 
 PUBLISHED_L0 = [published_l0(**cell) for cell in SAE_CELLS if "release" in sae_source(cell["model"], cell["width"])]
+BEHAVIOUR = {name: spec["behaviour_of"] for name, spec in DATASETS.items() if "behaviour_of" in spec}
 CONTROLS = {model: spec["control_of"] for model, spec in MODELS.items() if "control_of" in spec}
-TABLES = ["scores", "best", "comparisons", "classes", "saes", "datasets"]
+TABLES = ["scores", "best", "classes", "saes", "datasets"]
+CLAIMS = ["claims", "behaviour"]
 DRAWN = {model: any(cell["model"] == model for cell in SAE_CELLS) for model in MODELS if model not in CONTROLS}
 FIGURES = [
     "results/figures/baselines",
     *expand("results/figures/model={model}/layer_width", model=DRAWN),
-    *expand("results/figures/model={model}/pooling_threshold", model=[model for model in DRAWN if DRAWN[model]]),
+    *expand(
+        "results/figures/model={model}/{figure}",
+        model=[model for model in DRAWN if DRAWN[model]],
+        figure=["pooling_threshold", *(["selection"] if len(SELECTIONS) > 1 else [])],
+    ),
 ]

@@ -1,4 +1,4 @@
-"""Probes: a job is one model × layer × width × data set; poolings and thresholds, the cheap axes, share its start."""
+"""Probes: a job is one model × layer × width × data set; poolings, thresholds and selections, the cheap axes, share its start."""
 
 
 rule probe:
@@ -10,6 +10,7 @@ rule probe:
             grid.PROBE,
             pooling=POOLINGS,
             threshold=THRESHOLDS,
+            selection=SELECTIONS,
             part=PARTS,
             allow_missing=True,
         ),
@@ -25,6 +26,7 @@ rule probe:
     params:
         poolings=POOLINGS,
         thresholds=THRESHOLDS,
+        selections=SELECTIONS,
         settings={"seed": SEED, **STUDY["probe"]},
         version=VERSIONS["probes"],
     message:
@@ -58,15 +60,16 @@ rule probe_hidden:
         "../scripts/probe_hidden.py"
 
 
-rule probe_tfidf:
+rule probe_text:
     input:
         examples=grid.EXAMPLES,
     output:
         expand(grid.TFIDF, unit=TFIDF_UNITS, part=PARTS, allow_missing=True),
+        expand(grid.LENGTH, part=PARTS, allow_missing=True) if WITH_LENGTH else [],
     log:
-        "logs/probe_tfidf/data={data}.log",
+        "logs/probe_text/data={data}.log",
     benchmark:
-        "results/benchmarks/probe_tfidf/data={data}.tsv"
+        "results/benchmarks/probe_text/data={data}.tsv"
     conda:
         "../../envs/probes.yaml"
     resources:
@@ -74,9 +77,10 @@ rule probe_tfidf:
         runtime=grows(60),
     params:
         units=TFIDF_UNITS,
+        length=WITH_LENGTH,
         settings={"seed": SEED, **STUDY["probe"]},
         version=VERSIONS["probes"],
     message:
-        "baseline: TF-IDF, {wildcards.data}"
+        "baselines: TF-IDF and length, {wildcards.data}"
     script:
-        "../scripts/probe_tfidf.py"
+        "../scripts/probe_text.py"

@@ -23,13 +23,43 @@ rule tables:
         controls=CONTROLS,
         published_l0=PUBLISHED_L0,
         datasets=list(DATASETS),
-        resamples=STUDY["probe"]["resamples"],
-        seed=SEED,
         version=VERSIONS["tables"],
     message:
         "tables"
     script:
         "../scripts/tables.py"
+
+
+rule claims:
+    input:
+        **{
+            table: f"results/tables/{table}.parquet"
+            for table in (["transfer_best", "transfer_predictions"] if STUDY["transfers"] else [])
+        },
+        scores="results/tables/scores.parquet",
+        predictions="results/tables/predictions.parquet",
+    output:
+        **{table: f"results/tables/{table}.parquet" for table in CLAIMS},
+        **{f"{table}_csv": f"results/tables/{table}.csv" for table in CLAIMS},
+    log:
+        "logs/claims.log",
+    benchmark:
+        "results/benchmarks/claims.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(8000),
+        runtime=grows(60),
+    params:
+        behaviour=BEHAVIOUR,
+        controls=CONTROLS,
+        resamples=STUDY["probe"]["resamples"],
+        seed=SEED,
+        version=VERSIONS["claims"],
+    message:
+        "claims"
+    script:
+        "../scripts/claims.py"
 
 
 rule draw:
@@ -57,10 +87,34 @@ rule draw:
         "../scripts/draw.py"
 
 
+rule draw_claims:
+    input:
+        **{table: f"results/tables/{table}.parquet" for table in CLAIMS},
+    output:
+        pdf=expand("results/figures/{figure}.pdf", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
+        png=expand("results/figures/{figure}.png", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
+    log:
+        "logs/draw_claims.log",
+    benchmark:
+        "results/benchmarks/draw_claims.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(20),
+    params:
+        version=VERSIONS["figures"],
+    message:
+        "figures of claims"
+    script:
+        "../scripts/draw_claims.py"
+
+
 rule scores:
     input:
         *CELLS["scores"].values(),
         "results/tables/scores.csv",
+        rules.claims.output,
         *TRANSFER_CELLS["scores"].values(),
         rules.transfer_tables.output if STUDY["transfers"] else [],
 
@@ -68,9 +122,10 @@ rule scores:
 rule figures:
     input:
         rules.draw.output,
+        rules.draw_claims.output,
         expand(
             "results/figures/scenario={scenario}/{figure}.{kind}",
             scenario=STUDY["transfers"],
-            figure=["matrix", "curves"],
+            figure=TRANSFER_FIGURES,
             kind=["pdf", "png"],
         ),

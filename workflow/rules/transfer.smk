@@ -100,6 +100,8 @@ rule transfer_tables:
         runtime=grows(60),
     params:
         controls=CONTROLS,
+        resamples=STUDY["probe"]["resamples"],
+        seed=SEED,
         version=VERSIONS["tables"],
     message:
         "tables of transfer"
@@ -109,7 +111,8 @@ rule transfer_tables:
 
 rule draw_transfer:
     input:
-        "results/tables/transfer_best.parquet",
+        scores="results/tables/transfer.parquet",
+        best="results/tables/transfer_best.parquet",
     output:
         pdf="results/figures/scenario={scenario}/{figure}.pdf",
         png="results/figures/scenario={scenario}/{figure}.png",

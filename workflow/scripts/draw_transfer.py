@@ -1,12 +1,21 @@
 """Draw one figure of a transfer scenario."""
 
+from functools import partial
 from pathlib import Path
 
 import polars as pl
-from tessera import figures
+from tessera import figures, transfer_figures
 from tessera.job import job
 
+DRAW = {
+    "matrix": transfer_figures.matrix,
+    "matrix_intervals": partial(transfer_figures.matrix, intervals=True),
+    "curves": transfer_figures.curves,
+    "gap": transfer_figures.gap,
+}
+
 with job(snakemake):
-    best = pl.read_parquet(snakemake.input[0]).filter(scenario=snakemake.wildcards.scenario)
-    draw = {"matrix": figures.transfer_matrix, "curves": figures.transfer_curves}[snakemake.wildcards.figure]
-    figures.save(draw(best), Path(snakemake.output.pdf), Path(snakemake.output.png))
+    name, inputs = snakemake.wildcards.figure, snakemake.input
+    table = pl.read_parquet(inputs.scores if name == "gap" else inputs.best)
+    drawn = DRAW[name](table.filter(scenario=snakemake.wildcards.scenario))
+    figures.save(drawn, Path(snakemake.output.pdf), Path(snakemake.output.png))

@@ -1,4 +1,4 @@
-"""Fit and score the probes of one layer and width: every pooling, every threshold."""
+"""Fit and score the probes of one layer and width: every pooling, threshold and selection."""
 
 from pathlib import Path
 
@@ -13,6 +13,9 @@ with job(snakemake) as log:
         features_EW = read_features(Path(file))
         for threshold in snakemake.params.thresholds:
             fitted = Thresholding.fit(features_EW[task.train_E], threshold)
-            cell = task.run(fitted.apply(features_EW), fitted)
-            log.info("%s, threshold %s: %s", pooling, threshold, cell.scores.to_dicts())
-            cell.write(out for out in snakemake.output if f"/pooling={pooling}/threshold={threshold}/" in out)
+            features_EK = fitted.apply(features_EW)
+            for selection, selected in task.select(features_EK, snakemake.params.selections).items():
+                cell = task.run(features_EK, fitted, selected)
+                log.info("%s, threshold %s, selection %s: %s", pooling, threshold, selection, cell.scores.to_dicts())
+                place = f"/pooling={pooling}/threshold={threshold}/selection={selection}/"
+                cell.write(out for out in snakemake.output if place in out)

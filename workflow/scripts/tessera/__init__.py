@@ -6,6 +6,7 @@ Array names carry their shape: N tokens, E examples, D residual width, W latents
 # One constant per stage, recorded among the parameters of its rule: raise it when a stage comes to mean
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {
+    "answers": 1,
     "examples": 2,
     "tune": 1,
     "residuals": 2,
@@ -13,8 +14,9 @@ VERSIONS = {
     "prepare_sae": 2,
     "activations": 2,
     "features": 1,
-    "probes": 2,
-    "transfer": 1,
-    "tables": 2,
-    "figures": 2,
+    "probes": 3,
+    "transfer": 2,
+    "tables": 3,
+    "claims": 1,
+    "figures": 3,
 }

@@ -35,6 +35,12 @@ def standardise(train_ED: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda hidden_ED: scaler.transform(hidden_ED).astype(np.float32)
 
 
+def lengths(texts: np.ndarray) -> np.ndarray:
+    """Characters and words of each text, and the logarithms of both: float32 [E, 4]."""
+    counts_E2 = np.array([(len(text), len(text.split())) for text in texts], dtype=np.float32)
+    return np.hstack([counts_E2, np.log1p(counts_E2)])
+
+
 def tfidf(training: np.ndarray, unit: str) -> Callable[[np.ndarray], sp.csr_array]:
     """TF-IDF [E, n-grams] of `unit` (word 1-2-grams, char 2-5-grams) seen in two training texts at least.
 

@@ -43,6 +43,11 @@ def load(config: dict) -> dict:
     for name, scenario in study["transfers"].items():
         _check_transfer(f"transfers.{name}", scenario, study["datasets"])
     for name, dataset in study["datasets"].items():
+        if "answered" in dataset:
+            _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study["models"])
+            if "shifts" in dataset:
+                raise TesseraError(f"config key datasets.{name}.shifts: a data set with the key answered has none")
+            dataset["behaviour_of"] = dataset["answered"]["model"]
         if "hub" in dataset and "max_examples" not in dataset:
             raise TesseraError(
                 f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"

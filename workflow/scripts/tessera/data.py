@@ -51,12 +51,60 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1) -> pl.Dat
     return frame.drop("unit").with_columns(group=group).with_row_index("example")
 
 
+def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
+    """The prompts of a data set whose labels a model is to make, every row checked, sampled by a hash of their ids.
+
+    Columns: those of the file, id and text among them, and choices (list of texts), names (list of what they are
+    called) and, where `answered.correct` says which choice is right, right (its number).
+
+    Raises:
+        TesseraError: names the config key, the value or row, and what is allowed.
+    """
+    key, asked = f"datasets.{name}", spec["answered"]
+    raw = _read_file(key, spec["path"]) if "path" in spec else _read_hub(key, spec)
+    raw = _where(key, raw, spec.get("where", {}))
+    for column in asked.get("choices", []):
+        if column not in raw.columns or raw[column].dtype != pl.String:
+            raise TesseraError(f"config key {key}.answered.choices: no column {column!r} of texts")
+        _no_row(f"{key}.answered", column, "no text", raw[column].fill_null("").str.strip_chars() == "")
+    names = asked.get("choices") or asked["answers"]
+    texts = [raw[column] if "choices" in asked else pl.Series([column]).new_from_index(0, len(raw)) for column in names]
+    checked = _columns(key, raw.with_columns(label=pl.lit("unknown")), {**spec, "label": "label"})
+    frame = raw.with_columns(
+        checked["id"].alias("id"),
+        checked["text"].alias("text"),
+        choices=pl.Series(list(zip(*texts, strict=True)), dtype=pl.List(pl.String)),
+        names=pl.Series([names] * len(raw)),
+    )
+    if "correct" in asked:
+        frame = frame.with_columns(right=_right(key, raw, asked["correct"], frame["choices"], names))
+    order = _hashes(frame["id"], seed, "sample").arg_sort()[: spec.get("max_examples", len(frame))]
+    return frame[order.sort()]
+
+
+def _right(key: str, raw: pl.DataFrame, column: str, choices: pl.Series, names: list[str]) -> pl.Series:
+    """Number of the right choice, which `column` gives by number (from 0), by name or by its text."""
+    if column not in raw.columns:
+        raise TesseraError(f"config key {key}.answered.correct: no column {column!r}; there: {', '.join(raw.columns)}")
+    said = raw[column].cast(pl.String)
+    numbers = {str(number): number for number in range(len(names))} | {name: n for n, name in enumerate(names)}
+    found = [
+        numbers.get(value, texts.index(value) if value in texts else None)
+        for value, texts in zip(said, choices.to_list(), strict=True)
+    ]
+    right = pl.Series(found, dtype=pl.Int64)
+    _no_row(f"{key}.answered", "correct", f"none of {', '.join(names)}, their numbers or texts:", right.is_null(), said)
+    return right
+
+
 def count_examples(name: str, study: dict) -> int:
     """How many examples a data set has, its shifts included; for one on the hub, at most.
 
     Checks every row of a local data set on the way: see `load_examples`.
     """
     spec = study["datasets"][name]
+    if "answered" in spec and "path" in spec:
+        return len(load_prompts(name, spec, seed=study["seed"]))
     if "path" in spec:
         return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"]))
     shifts = spec.get("shifts", {}).items()

@@ -9,7 +9,7 @@ import matplotlib.ticker
 import numpy as np
 import polars as pl
 
-from tessera.grid import JOINT, parse_threshold, parse_width
+from tessera.grid import parse_threshold, parse_width
 from tessera.io import atomic
 
 mpl.use("Agg")
@@ -34,6 +34,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 F1 = "macro F1 on the test split"
+SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation": "correlation", "l1": "L1 path"}
 
 
 def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
@@ -80,7 +81,7 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
                 axis.errorbar(
                     x,
                     points["macro_f1"],
-                    _bars(points),
+                    bars(points),
                     label=label,
                     color=colour,
                     ls=line,
@@ -91,7 +92,7 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
             axis.set_xticks(range(len(layers)), [str(layer) for layer in layers])
             axis.set_xlim(-0.5, len(layers) - 0.5)
             axis.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-        _hide_beyond(axes, len(names))
+        hide_beyond(axes, len(names))
         figure.supxlabel(f"layer of {model} (block, from 0)", fontsize=7)
         figure.supylabel(F1, fontsize=7)
         handles, labels = axes.flat[0].get_legend_handles_labels()
@@ -109,8 +110,8 @@ def pooling_threshold(scores: pl.DataFrame, model: str) -> plt.Figure:
     )
     best = cells.unique(["data", "pooling", "threshold"], keep="first", maintain_order=True)
     mean = best.group_by("pooling", "threshold").agg(pl.col("macro_f1", "density").mean())
-    poolings = sorted(mean["pooling"].unique(), key=_pooling_order)
-    thresholds = sorted(mean["threshold"].unique(), key=_threshold_order)
+    poolings = sorted(mean["pooling"].unique(), key=pooling_order)
+    thresholds = sorted(mean["threshold"].unique(), key=threshold_order)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(COLUMN, 0.75 + 0.27 * len(poolings)), sharey=True)
         for axis, column, title, colours in (
@@ -135,6 +136,43 @@ def pooling_threshold(scores: pl.DataFrame, model: str) -> plt.Figure:
     return figure
 
 
+def selection(scores: pl.DataFrame, model: str) -> plt.Figure:
+    """Mean over data sets of macro F1 by number of selected latents, real-valued and binarised; dashed: all latents.
+
+    Layer, width, pooling and threshold of each point are those with the best cross-validated F1 inside the training
+    split.
+    """
+    cells = scores.filter(features="sae", model=model, split="test").with_columns(
+        kind=pl.when(threshold="none").then(pl.lit("real-valued")).otherwise(pl.lit("binarised")),
+        method=pl.col("selection").str.extract(r"^([a-z0-9]+)-"),
+        k=pl.col("selection").str.extract(r"-([0-9]+)$").cast(pl.Int64),
+    )
+    best = cells.sort("cv_macro_f1", descending=True, maintain_order=True)
+    best = best.unique(["data", "kind", "selection"], keep="first", maintain_order=True)
+    mean = best.group_by("kind", "method", "k").agg(pl.col("macro_f1").mean()).sort("method", "k")
+    methods = mean["method"].drop_nulls().unique().sort().to_list()
+    kinds = [kind for kind in ("real-valued", "binarised") if kind in mean["kind"]]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(kinds), figsize=(COLUMN, 1.8), sharex=True, sharey=True, squeeze=False)
+        for axis, kind in zip(axes[0], kinds, strict=True):
+            for index, method in enumerate(methods):
+                line = mean.filter(kind=kind, method=method)
+                axis.plot(
+                    line["k"], line["macro_f1"], color=COLOURS[index], marker=MARKERS[index], label=SELECTIONS[method]
+                )
+            for value in mean.filter(pl.col("method").is_null(), kind=kind)["macro_f1"]:
+                axis.axhline(value, color="0.4", ls="--", label="all latents")
+            axis.set_title(kind)
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(mean["k"].drop_nulls().unique().sort().to_list())
+            axis.xaxis.set_major_formatter("{x:.0f}")
+        figure.supxlabel("latents selected", fontsize=7)
+        figure.supylabel(f"macro F1 (mean of {best['data'].n_unique()} sets)", fontsize=7)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0)
+    return figure
+
+
 def baselines(best: pl.DataFrame) -> plt.Figure:
     """Per data set (and further test set): the best cell of each contestant, macro F1 with its 95 % interval.
 
@@ -153,7 +191,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
             axis.errorbar(
                 points["macro_f1"],
                 y,
-                xerr=_bars(points),
+                xerr=bars(points),
                 ls="none",
                 marker=MARKERS[index],
                 color=COLOURS[index],
@@ -171,85 +209,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
     return figure
 
 
-KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF"}
-
-
-def transfer_matrix(best: pl.DataFrame) -> plt.Figure:
-    """Macro F1 by source and target, a panel per kind of features; trained on a target's own data: the diagonal.
-
-    The cell of each row is the one with the best cross-validated F1 on its source; intervals stand in the table.
-    """
-    whole = best.filter(~pl.col("control"), fraction=1.0).with_columns(
-        row=pl.when(condition="translated").then(pl.col("source") + ", translated").otherwise("source")
-    )
-    rows = whole.sort(pl.col("source") == JOINT, "row")["row"].unique(maintain_order=True).to_list()
-    targets = whole["target"].unique().sort().to_list()
-    kinds = [kind for kind in KINDS if kind in whole["features"]]
-    wide = 0.4 + 0.075 * max(map(len, rows)) + 0.36 * len(targets)
-    with plt.rc_context(STYLE):
-        height = 0.35 + len(kinds) * (0.25 + 0.2 * len(rows)) + 0.06 * max(map(len, targets))
-        figure, axes = plt.subplots(len(kinds), 1, figsize=(max(COLUMN, wide), height), sharex=True, squeeze=False)
-        low, high = whole["macro_f1"].min(), whole["macro_f1"].max()
-        for axis, kind in zip(axes[:, 0], kinds, strict=True):
-            values = np.full((len(rows), len(targets)), np.nan)
-            for row, target, value in whole.filter(features=kind).select("row", "target", "macro_f1").iter_rows():
-                values[rows.index(row), targets.index(target)] = value
-            image = axis.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
-            for (row, place), value in np.ndenumerate(values):
-                colour = "white" if image.norm(value) < 0.5 else "black"
-                text = "" if np.isnan(value) else f"{value:.2f}".lstrip("0")
-                axis.text(place, row, text, ha="center", va="center", fontsize=6, color=colour)
-            axis.set_title(KINDS[kind])
-            axis.set_yticks(range(len(rows)), rows)
-            axis.spines[:].set_visible(False)
-            axis.tick_params(length=0)
-        axes[-1, 0].set_xticks(range(len(targets)), targets, rotation=45, ha="right", rotation_mode="anchor")
-        axes[-1, 0].set_xlabel("tested on")
-        figure.supylabel("trained on", fontsize=7)
-    return figure
-
-
-def transfer_curves(best: pl.DataFrame) -> plt.Figure:
-    """Per target: macro F1 of the best SAE cell against the share of the training split, with 95 % intervals.
-
-    Of hidden states or TF-IDF in a study without SAEs.
-
-    Trained on the target's own data, on all sources together, and (thin) on each other source.
-    """
-    cells = best.filter(~pl.col("control"))
-    cells = cells.filter(features=next(kind for kind in KINDS if kind in cells["features"]))
-    targets = cells["target"].unique().sort().to_list()
-    styles = {"native": (COLOURS[0], 1.0, "own data"), "joint": (COLOURS[2], 1.0, "all sources together")}
-    styles |= {"source": (COLOURS[1], 0.5, "another set"), "translated": (COLOURS[3], 0.5, "another set, translated")}
-    with plt.rc_context(STYLE):
-        rows = math.ceil(len(targets) / 2)
-        size = (COLUMN, 0.7 + 1.0 * rows)
-        figure, axes = plt.subplots(rows, 2, figsize=size, sharex=True, sharey=True, squeeze=False)
-        for axis, target in zip(axes.flat, targets, strict=False):
-            for (condition, _), curve in cells.filter(target=target).group_by(
-                "condition", "source", maintain_order=True
-            ):
-                colour, width, label = styles[condition]
-                curve = curve.sort("fraction")
-                bars = _bars(curve) if condition in ("native", "joint") else None
-                axis.errorbar(
-                    curve["fraction"], curve["macro_f1"], bars, color=colour, lw=width, elinewidth=0.6, marker="o",
-                    markersize=2.5, label=label,
-                )  # fmt: skip
-            axis.set_title(target)
-            axis.set_xscale("log")
-            shares = cells["fraction"].unique().sort().to_list()
-            axis.set_xticks(shares, [f"{share:g}" for share in shares], rotation=45)
-            axis.minorticks_off()
-        _hide_beyond(axes, len(targets))
-        figure.supxlabel("share of the training split", fontsize=7)
-        figure.supylabel(F1, fontsize=7)
-        found = dict(pair[::-1] for axis in axes.flat for pair in zip(*axis.get_legend_handles_labels(), strict=True))
-        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=2, frameon=False)
-    return figure
-
-
-def _hide_beyond(axes: np.ndarray, number: int) -> None:
+def hide_beyond(axes: np.ndarray, number: int) -> None:
     """Hide all but the first `number` axes; the lowest one shown in each column has tick labels."""
     for axis in axes.flat[number:]:
         axis.set_visible(False)
@@ -259,17 +219,17 @@ def _hide_beyond(axes: np.ndarray, number: int) -> None:
             shown[-1].xaxis.set_tick_params(labelbottom=True)
 
 
-def _bars(points: pl.DataFrame) -> np.ndarray:
+def bars(points: pl.DataFrame) -> np.ndarray:
     """Distances [2, n] from the value to the ends of its interval."""
     value, low, high = (points[name].to_numpy() for name in ("macro_f1", "macro_f1_low", "macro_f1_high"))
     return np.clip(np.vstack([value - low, high - value]), 0, None)
 
 
-def _pooling_order(pooling: str) -> tuple[int, int]:
+def pooling_order(pooling: str) -> tuple[int, int]:
     order = ["sum", "mean", "max", "last", "count"]
     return (order.index(pooling), 0) if pooling in order else (len(order), int(pooling.removeprefix("top")))
 
 
-def _threshold_order(threshold: str) -> tuple[int, float]:
+def threshold_order(threshold: str) -> tuple[int, float]:
     kind, value = parse_threshold(threshold)
     return ["none", "fixed", "quantile"].index(kind), value or 0.0

@@ -60,8 +60,7 @@ def forward(
 ) -> Iterator[Result]:
     """`compute` of every batch: one forward pass each, which ends where the last of `hooks` (layer → hook) is caught.
 
-    `budget` is the padded tokens per pass; where the device runs out of memory, in the pass or in `compute`, it is
-    halved and the batch tried again.
+    `budget` is the padded tokens per pass; see `in_batches`.
 
     Raises:
         TesseraError: the model has no such layer or hook; one text alone does not fit.
@@ -70,14 +69,25 @@ def forward(
         last = len(model.blocks) - 1
         raise TesseraError(f"a pass asks for layer {max(hooks)}; the model has {last + 1} layers, 0 to {last}")
     _check_sums(model, tokens, hooks)
-    budget = budget or BATCH_TOKENS[model.device.type]
     lengths = np.array([len(row) for row in tokens.ids])
+    budget = budget or BATCH_TOKENS[model.device.type]
+    yield from in_batches(lengths, budget, lambda examples: compute(catch(model, tokens, examples, hooks)))
+
+
+def in_batches(lengths: np.ndarray, budget: int, work: Callable[[np.ndarray], Result]) -> Iterator[Result]:
+    """`work` of every batch of sequences whose padded size stays within `budget` tokens, longest first.
+
+    Where the device runs out of memory in `work`, the budget is halved and the batch tried again.
+
+    Raises:
+        TesseraError: one sequence alone does not fit.
+    """
     pending = plan_batches(lengths, budget)[::-1]
     done, total, started, reported = 0, int(lengths.sum()), time.monotonic(), time.monotonic()
     while pending:
         examples = pending.pop()
         try:
-            result = compute(catch(model, tokens, examples, hooks))
+            result = work(examples)
         except torch.OutOfMemoryError:
             rest = np.concatenate([examples, *pending[::-1]])
             budget = max(int(lengths[examples].max()), budget // 2)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 # Stage paths in the hive style: a whole stage reads back as one table.
+ANSWERS = "results/answers/data={data}/answers.parquet"
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 TUNED = "results/models/model={model}"
 RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"
@@ -16,10 +17,11 @@ SUMMARY = "results/summaries/model={model}/data={data}/pass={number}/shard={shar
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
 PROBE = (
     "results/probes/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/threshold={threshold}"
-    "/{part}.parquet"
+    "/selection={selection}/{part}.parquet"
 )
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
+LENGTH = "results/baselines/length/data={data}/{part}.parquet"
 TRANSFER = (
     "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
     "/pooling={pooling}/threshold={threshold}/{part}.parquet"
@@ -71,6 +73,20 @@ def parse_threshold(threshold: str) -> tuple[str, float | None]:
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", threshold) and math.isfinite(float(threshold)):
         return "fixed", float(threshold)
     raise ValueError(f"threshold {threshold!r} does not parse; allowed: none, a number >= 0, or qP with 0 < P < 100")
+
+
+def parse_selection(selection: str) -> tuple[str, int | None]:
+    """`none` → ("none", None), `anova-64` → ("anova", 64).
+
+    Raises:
+        ValueError: anything else.
+    """
+    if selection == "none":
+        return "none", None
+    found = re.fullmatch(r"(difference|anova|correlation|l1)-([1-9][0-9]*)", selection)
+    if not found:
+        raise ValueError(f"{selection!r} is no selection; allowed: none, difference-K, anova-K, correlation-K, l1-K")
+    return found[1], int(found[2])
 
 
 def sae_cells(models: dict) -> Iterator[dict]:

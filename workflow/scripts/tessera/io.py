@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -82,6 +83,15 @@ def write_parquet(path: str | Path, table) -> None:
         table = table.to_arrow()
     with parquet_writer(path, table.schema) as writer:
         writer.write_table(table)
+
+
+def write_table(files, name: str, table: pl.DataFrame) -> None:
+    """Write a table of results to `files[name]`, and as csv to `files[name_csv]` where that is asked for."""
+    write_parquet(files[name], table)
+    csv = dict(files.items()).get(f"{name}_csv")
+    if csv:
+        with atomic(csv) as part:
+            table.write_csv(part, float_precision=6)
 
 
 def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:

@@ -1,6 +1,7 @@
 """Scores with bootstrap intervals, all resamples at once: a metric takes one row of example weights per resample."""
 
 import numpy as np
+import polars as pl
 import scipy.sparse as sp
 
 METRICS = ("macro_f1", "accuracy", "roc_auc", "average_precision")
@@ -38,10 +39,10 @@ def score(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarra
     }
 
 
-def with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:
+def with_interval(name: str, values_B: np.ndarray, level: float = LEVEL) -> dict[str, float]:
     """Row 0 is the value, the others its bootstrap distribution."""
     resampled = values_B[1:][np.isfinite(values_B[1:])]
-    tail = 100 * (1 - LEVEL) / 2
+    tail = 100 * (1 - level) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail]) if len(resampled) else (np.nan, np.nan)
     return {name: float(values_B[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
 
@@ -66,6 +67,30 @@ def confusion_scores(
     with np.errstate(invalid="ignore"):
         f1_BC = np.where((occurs_BC > 0) & held_C, 2 * hits_BC / occurs_BC, np.nan)
     return _mean_defined(f1_BC, axis=1), hits_BC.sum(axis=1) / counts_BCC.sum(axis=(1, 2))
+
+
+def macro_f1_of(answers: pl.DataFrame, weights_BE: np.ndarray) -> np.ndarray:
+    """Macro F1 [B] of predictions with the columns label and predicted."""
+    names = sorted({*answers["label"], *answers["predicted"]})
+    label_E, predicted_E = (
+        answers[column].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
+        for column in ("label", "predicted")
+    )
+    return confusion_scores(label_E, predicted_E, len(names), weights_BE)[0]
+
+
+def chance_macro_f1(answers: pl.DataFrame, weights_BE: np.ndarray) -> np.ndarray:
+    """Macro F1 [B] that predictions of the same frequencies would have if they knew nothing of the labels.
+
+    The expected confusion matrix of independent labels and predictions is the product of their frequencies; a class
+    with shares p of the labels and q of the predictions has F1 = 2pq / (p + q). Classes as in `confusion_scores`.
+    """
+    names = answers["label"].unique().to_numpy()
+    weights_BE = weights_BE.astype(np.float64)
+    p_BC, q_BC = (weights_BE @ (answers[column].to_numpy()[:, None] == names) for column in ("label", "predicted"))
+    with np.errstate(invalid="ignore"):
+        f1_BC = 2 * p_BC * q_BC / (p_BC + q_BC) / weights_BE.sum(axis=1, keepdims=True)
+    return _mean_defined(f1_BC, axis=1)
 
 
 def rank_scores(positive_E: np.ndarray, score_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,8 +48,10 @@ class Tokens:
         return np.array([mask.sum() for mask in self.content], dtype=np.int64)
 
 
-def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
+def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel) -> TextModel:
     """Load the model `name` in inference mode; a control draws the weights of its architecture anew from `seed`.
+
+    `kind` is the transformers class that loads it: without a head, or AutoModelForCausalLM.
 
     `spec` is the model's entry in the config (of a control, with control_of), `source` the entry that names
     architecture and tokenizer.
@@ -65,11 +67,11 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int) -> TextModel:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         if "control_of" not in spec:
             options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-            module, loaded = AutoModel.from_pretrained(place, **options)
+            module, loaded = kind.from_pretrained(place, **options)
             missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
         else:
             torch.manual_seed(seed)
-            module, missing = AutoModel.from_config(config, dtype=dtype), []
+            module, missing = kind.from_config(config, dtype=dtype), []
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TesseraError(f"config key models.{name}: {str(place)!r} cannot be loaded: {reason}") from error
@@ -161,7 +163,9 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int, *, prepend_bos
     Raises:
         TesseraError: a text has no content token, or there is no BOS token to prepend.
     """
-    bos = _missing_bos(model.tokenizer) if prepend_bos else []
+    if prepend_bos and model.tokenizer.bos_token_id is None:
+        raise TesseraError("prepend_bos: the tokenizer has no BOS token")
+    bos = missing_bos(model.tokenizer) if prepend_bos else []
     room = max_tokens - len(bos)
     options = {"add_special_tokens": True, "padding": False, "verbose": False}
     ids = [
@@ -187,8 +191,7 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int, *, prepend_bos
     return Tokens(ids, content, truncated)
 
 
-def _missing_bos(tokenizer) -> list[int]:
-    """The BOS token that `tokenizer` has but does not put in front by itself."""
-    if tokenizer.bos_token_id is None:
-        raise TesseraError("prepend_bos: the tokenizer has no BOS token")
-    return [] if tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] else [tokenizer.bos_token_id]
+def missing_bos(tokenizer) -> list[int]:
+    """The BOS token, where `tokenizer` has one but does not put it in front by itself."""
+    bos = tokenizer.bos_token_id
+    return [] if bos is None or tokenizer("a")["input_ids"][:1] == [bos] else [bos]

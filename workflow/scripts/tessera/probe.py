@@ -17,6 +17,7 @@ from tessera.data import assign_parts, check_folds, classes
 from tessera.grid import parse_threshold
 from tessera.io import write_parquet
 from tessera.metrics import confusion_scores, resample_weights, score
+from tessera.selection import Selected, select
 
 
 @dataclass
@@ -64,7 +65,10 @@ def _above(features_EW: sp.csr_array, tau: float) -> sp.csr_array:
 
 @dataclass
 class Probe:
-    """A fitted L2 logistic regression: decision = features · weights_CKᵀ + intercept_C (one row for two classes)."""
+    """A fitted L2 logistic regression: decision = features · weights_CKᵀ + intercept_C (one row for two classes).
+
+    columns_K: the columns of the features that it uses, where they were selected.
+    """
 
     classes: list[str]
     weights_CK: np.ndarray
@@ -73,9 +77,11 @@ class Probe:
     cv_macro_f1: float
     converged: bool
     fit_seconds: float
+    columns_K: np.ndarray | None = None
 
     def probabilities(self, features_EK) -> np.ndarray:
         """Class probabilities [E, C]."""
+        features_EK = _columns(features_EK, self.columns_K)
         decision = np.asarray(features_EK @ self.weights_CK.T) + self.intercept_C
         if len(self.classes) == 2:
             decision = np.hstack([np.zeros_like(decision), decision])
@@ -83,7 +89,18 @@ class Probe:
         return np.exp(decision) / np.exp(decision).sum(axis=1, keepdims=True)
 
 
-def fit_probe(train_EK, label_E: np.ndarray, fold_E: np.ndarray, names: list[str], grid: list[float]) -> Probe:
+def _columns(features_EK, columns_K: np.ndarray | None):
+    return features_EK if columns_K is None else features_EK[:, columns_K]
+
+
+def fit_probe(
+    train_EK,
+    label_E: np.ndarray,
+    fold_E: np.ndarray,
+    names: list[str],
+    grid: list[float],
+    selected: Selected | None = None,
+) -> Probe:
     """Choose C by macro F1 over the folds inside the training split (the smaller of equals), then refit on all of it.
 
     What is fitted without labels (vocabulary, scale, quantile) is fitted on the whole training split, before the folds.
@@ -93,16 +110,24 @@ def fit_probe(train_EK, label_E: np.ndarray, fold_E: np.ndarray, names: list[str
         label_E: class numbers into `names`.
         fold_E: fold number of each training example.
         grid: values of C.
+        selected: the columns to use, where not all; a fold's were chosen without it.
     """
     started = time.perf_counter()
     with threadpool_limits(1):
         grid = sorted(grid)
-        f1_FG = np.array([_fold_scores(train_EK, label_E, fold_E == fold, grid) for fold in np.unique(fold_E)])
+        folds = np.unique(fold_E)
+        columns_F = selected.folds if selected else [None] * len(folds)
+        f1_FG = np.array(
+            [
+                _fold_scores(_columns(train_EK, columns), label_E, fold_E == fold, grid)
+                for fold, columns in zip(folds, columns_F, strict=True)
+            ]
+        )
         best = int(f1_FG.mean(axis=0).argmax())
         model = _logistic(grid[best], tol=1e-6)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(train_EK.astype(np.float64), label_E)
+            model.fit(_columns(train_EK, selected and selected.whole).astype(np.float64), label_E)
     return Probe(
         classes=names,
         weights_CK=model.coef_,
@@ -111,6 +136,7 @@ def fit_probe(train_EK, label_E: np.ndarray, fold_E: np.ndarray, names: list[str
         cv_macro_f1=float(f1_FG.mean(axis=0)[best]),
         converged=not any(issubclass(warning.category, ConvergenceWarning) for warning in caught),
         fit_seconds=time.perf_counter() - started,
+        columns_K=selected and selected.whole,
     )
 
 
@@ -164,13 +190,18 @@ class Task:
     def test_splits(self) -> list[str]:
         return [split for split in self.examples["split"].unique(maintain_order=True) if split != "train"]
 
-    def run(self, features_EK, thresholding: Thresholding | None = None) -> Cell:
+    def select(self, features_EK, selections: list[str]) -> dict[str, Selected | None]:
+        """The columns that each selection keeps, chosen on the training rows of `features_EK`."""
+        return select(features_EK[self.train_E], self.label_E[self.train_E], self.fold_E, selections)
+
+    def run(self, features_EK, thresholding: Thresholding | None = None, selected: Selected | None = None) -> Cell:
         """Fit on the training rows of `features_EK` (rows as `self.examples`), score every other split once.
 
         `thresholding` is what made the matrix; its columns name the latents of the coefficients.
         """
         train_EK = features_EK[self.train_E]
-        probe = fit_probe(train_EK, self.label_E[self.train_E], self.fold_E, self.classes, self.grid)
+        probe = fit_probe(train_EK, self.label_E[self.train_E], self.fold_E, self.classes, self.grid, selected)
+        train_EK = _columns(train_EK, probe.columns_K)
         nonzeros = train_EK.nnz if sp.issparse(train_EK) else np.count_nonzero(train_EK)
         about = {
             "cv_macro_f1": probe.cv_macro_f1,
@@ -218,8 +249,9 @@ def _coefficients(probe: Probe, thresholding: Thresholding | None) -> pl.DataFra
     """
     names = probe.classes[1:] if len(probe.classes) == 2 else probe.classes
     size = probe.weights_CK.shape[1]
-    columns_K = thresholding.columns_K if thresholding else np.arange(size)
-    scale_K = thresholding.scale_K if thresholding else np.ones(size)
+    used_K = np.arange(size) if probe.columns_K is None else probe.columns_K
+    columns_K = thresholding.columns_K[used_K] if thresholding else used_K
+    scale_K = thresholding.scale_K[used_K] if thresholding else np.ones(size)
     return pl.DataFrame(
         {
             "class": np.repeat(names, size + 1),

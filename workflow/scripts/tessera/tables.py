@@ -1,12 +1,10 @@
 """Merge cells into tables, and say which cell is best without looking at a test score."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-
-from tessera.metrics import confusion_scores, resample_weights, with_interval
 
 # Every key that stands in a path, with its type; a cell of a stage has some of them.
 HIVE = {
@@ -16,13 +14,14 @@ HIVE = {
     "data": pl.String,
     "pooling": pl.String,
     "threshold": pl.String,
+    "selection": pl.String,
     "unit": pl.String,
     "pass": pl.Int64,
     "shard": pl.Int64,
     "scenario": pl.String,
     "source": pl.String,
 }
-CELL = ["features", "model", "layer", "width", "pooling", "threshold", "data"]
+CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]
 
 
 def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
@@ -76,61 +75,95 @@ CONTESTANTS = {
     "SAE": (pl.col("features") == "sae") & ~pl.col("control"),
     "hidden states": (pl.col("features") == "hidden") & ~pl.col("control"),
     "TF-IDF": pl.col("features") == "tfidf",
+    "text length": pl.col("features") == "length",
     "random SAE": (pl.col("features") == "sae") & pl.col("control"),
     "random hidden": (pl.col("features") == "hidden") & pl.col("control"),
 }
 
 
-def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
-    """Per data set and contestant, the cell with the best cv_macro_f1 (from inside the training split), all splits.
+ANY = "*"
 
-    `cells_searched` says among how many: the more, the luckier the best.
 
-    Ties go to the first cell in the order of the table.
+def best_of(scores: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """Per data set, the cell among those that meet `condition` with the best cv_macro_f1 (inside the training split).
+
+    `cells_searched` says among how many: the more, the luckier the best. Ties go to the first in the table's order.
     """
-    chosen = []
-    for contestant, condition in CONTESTANTS.items():
-        cells = scores.filter(condition, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
-        searched = cells.group_by("data").agg(cells_searched=pl.len())
-        best = cells.unique("data", keep="first", maintain_order=True).select(CELL)
-        rows = scores.join(best, on=CELL, nulls_equal=True).join(searched, on="data")
-        chosen.append(rows.with_columns(contestant=pl.lit(contestant)))
+    cells = scores.filter(condition, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+    searched = cells.group_by("data").agg(cells_searched=pl.len())
+    return cells.unique("data", keep="first", maintain_order=True).select(CELL).join(searched, on="data")
+
+
+def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per data set and contestant its best cell, on every test split."""
+    chosen = [
+        scores.join(best_of(scores, condition), on=CELL, nulls_equal=True).with_columns(contestant=pl.lit(contestant))
+        for contestant, condition in CONTESTANTS.items()
+    ]
     order = pl.col("contestant").replace_strict(list(CONTESTANTS), range(len(CONTESTANTS)))
     table = pl.concat(chosen).select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
     return table.sort("data", pl.col("split") != "test", "split", order, maintain_order=True)
 
 
-def compare(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, seed: int) -> pl.DataFrame:
-    """Best SAE cell minus each other contestant's best cell: macro F1 on the same test examples, paired bootstrap.
+@dataclass
+class Role:
+    """A contestant that predicts what a model did: which cells are its own, and what it is there for.
 
-    `holds` says that the whole 95 % interval lies above zero, `fails` below; else the data leave it `undecided`.
+    role: source, target (the model's own features: an upper bound) or control (re-drawn weights, the text alone).
     """
-    cells = best.select("contestant", *CELL).unique(maintain_order=True)
-    answers = predictions.join(cells.lazy(), on=CELL, nulls_equal=True).collect()
-    rows = []
-    for (data, split), group in best.group_by("data", "split", maintain_order=True):
-        found = {
-            name: answers.filter(data=data, split=split, contestant=name).sort("example")
-            for name in group["contestant"].to_list()
-        }
-        sae = found.pop("SAE", None)
-        for name, other in found.items() if sae is not None else ():
-            values_B = _macro_f1(sae, resamples, seed) - _macro_f1(other, resamples, seed)
-            interval = with_interval("difference", values_B)
-            low, high = interval["difference_low"], interval["difference_high"]
-            verdict = "holds" if low > 0 else "fails" if high < 0 else "undecided"
-            rows.append({"data": data, "split": split, "claim": f"SAE > {name}", **interval, "verdict": verdict})
-    return pl.DataFrame(rows, schema=None if rows else ["data", "split", "claim", "difference", "verdict"])
+
+    role: str
+    kind: str
+    model: str | None
+    controls: str | None  # the model it is a control of; ANY for the text alone
+    cells: pl.Expr
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} of {self.model}" if self.model else self.kind
 
 
-def _macro_f1(answers: pl.DataFrame, resamples: int, seed: int) -> np.ndarray:
-    names = sorted({*answers["label"], *answers["predicted"]})
-    label_E, predicted_E = (
-        answers[column].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
-        for column in ("label", "predicted")
-    )
-    weights_BE = resample_weights(answers["group"].to_numpy(), resamples, seed)
-    return confusion_scores(label_E, predicted_E, len(names), weights_BE)[0]
+def roles(scores: pl.DataFrame, target: str | None, controls: dict[str, str]) -> list[Role]:
+    """Whoever predicts the behaviour of the model `target`."""
+    found = []
+    for model in scores["model"].drop_nulls().unique(maintain_order=True):
+        role = "control" if model in controls else "target" if model == target else "source"
+        for features, kind in (("sae", "SAE"), ("hidden", "hidden states")):
+            cells = (pl.col("features") == features) & (pl.col("model") == model)
+            found.append(Role(role, kind, model, controls.get(model), cells))
+    return found + [Role("control", kind, None, ANY, CONTESTANTS[kind]) for kind in ("TF-IDF", "text length")]
+
+
+def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], controls: dict[str, str]) -> pl.DataFrame:
+    """What predicts the labels of data sets whose labels are what a model did: the best cells of every contestant.
+
+    Args:
+        targets: data set → that model, where it is one of the study.
+        controls: model with re-drawn weights → the model that it controls.
+    """
+    first = {name: pl.String for name in ("data", "target", "role", "contestant")}
+    rows = [pl.DataFrame(schema=first | {"cells_searched": pl.UInt32} | scores.schema)]
+    for data, target in targets.items():
+        for one in roles(scores, target, controls):
+            best = best_of(scores.filter(data=data), one.cells)
+            about = {"target": pl.lit(target, pl.String), "role": pl.lit(one.role), "contestant": pl.lit(one.name)}
+            rows.append(scores.join(best, on=CELL, nulls_equal=True).with_columns(**about))
+    return pl.concat(rows, how="diagonal")
+
+
+def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
+
+    All its targets, conditions and fractions; `cells_searched` says among how many. Nothing is chosen on the target.
+    """
+    cell = ["model", "layer", "width", "pooling", "threshold"]
+    whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
+    whole = whole.group_by("scenario", "source", "features", "control", maintain_order=True).first()
+    chosen = whole.select("scenario", "source", "features", "control", *cell)
+    kind = ["scenario", "source", "features", "control"]
+    searched = scores.filter(fraction=1.0).select(*kind, *cell).unique().group_by(kind).agg(cells_searched=pl.len())
+    chosen = chosen.join(searched, on=kind, maintain_order="left")
+    return scores.join(chosen, on=[*kind, *cell], nulls_equal=True, maintain_order="left")
 
 
 def sae_table(summaries: list[str], qualities: list[str], published_l0: list[list]) -> pl.DataFrame:

@@ -156,6 +156,7 @@ class Transfer:
                 probability_EC = probe.probabilities(apply(features[test.data][test.rows]))
                 place = {"target": test.target, "condition": test.condition, "fraction": fraction}
                 about = {"training_examples": train_EK.shape[0], "n_features": train_EK.shape[1], "C": probe.C}
+                about["C_at_edge"] = probe.C in (min(self.grid), max(self.grid))
                 about |= {"cv_macro_f1": probe.cv_macro_f1, "examples": len(test.rows), "converged": probe.converged}
                 about["texts_in_training"] = test.text_E.is_in(subset["texts"].implode()).sum()
                 scores.append({**place, **score(test.label_E, probability_EC, test.weights_BE), **about})
@@ -176,7 +177,7 @@ def check_scenarios(study: dict) -> None:
     settings = {"seed": study["seed"], **study["probe"], "resamples": 0}
     for name, spec in study["transfers"].items():
         needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
-        if any("hub" in study["datasets"][data] for data in needed):
+        if any({"hub", "answered"} & set(study["datasets"][data]) for data in needed):
             continue  # the jobs check them
         frames = {data: load_examples(data, study["datasets"][data], seed=study["seed"]) for data in needed}
         kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
@@ -190,58 +191,3 @@ def check_scenarios(study: dict) -> None:
 def stack(parts: list[Features]) -> Features:
     """Rows of several data sets, one below the other."""
     return sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
-
-
-def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
-    """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
-
-    All its targets, conditions and fractions. Nothing is chosen on the target.
-    """
-    cell = ["model", "layer", "width", "pooling", "threshold"]
-    whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
-    whole = whole.group_by("scenario", "source", "features", "control", maintain_order=True).first()
-    chosen = whole.select("scenario", "source", "features", "control", *cell)
-    return scores.join(chosen, on=chosen.columns, nulls_equal=True, maintain_order="left")
-
-
-CROSSING = ["scenario", "features", "control", "condition", "source", "target", "macro_f1"]
-CROSSING += ["native_macro_f1", "native_examples", "below_smallest"]
-
-
-def crossings(best: pl.DataFrame) -> pl.DataFrame:
-    """How much native data a transferred probe is worth, per scenario, kind of features, condition, source and target.
-
-    `native_examples`: the number of the target's own training examples at which the native curve first reaches the
-    transferred score, by linear interpolation over log examples; null where it never does. `below_smallest` says that
-    the smallest native fraction is as good already (its number stands there: an upper bound).
-    """
-    place = ["scenario", "features", "control", "target"]
-    native = best.filter(condition="native").sort("fraction")
-    curves = {key: group for key, group in native.group_by(place, maintain_order=True)}
-    rows = []
-    for row in best.filter(pl.col("condition") != "native", fraction=1.0).iter_rows(named=True):
-        curve = curves.get(tuple(row[key] for key in place))
-        if curve is None:
-            continue
-        examples, below = crossing(curve["training_examples"].to_numpy(), curve["macro_f1"].to_numpy(), row["macro_f1"])
-        rows.append(
-            {key: row[key] for key in CROSSING[:7]}
-            | {"native_macro_f1": curve["macro_f1"][-1], "native_examples": examples, "below_smallest": below}
-        )
-    kinds = {"control": pl.Boolean, "macro_f1": pl.Float64, "native_macro_f1": pl.Float64}
-    kinds |= {"native_examples": pl.Float64, "below_smallest": pl.Boolean}
-    return pl.DataFrame(rows, schema={name: kinds.get(name, pl.String) for name in CROSSING})
-
-
-def crossing(examples_F: np.ndarray, f1_F: np.ndarray, transferred: float) -> tuple[float | None, bool]:
-    """Where a curve of F1 over training examples (ascending) first reaches `transferred`; see `crossings`."""
-    above = np.flatnonzero(f1_F >= transferred)
-    if not len(above):
-        return None, False
-    first = int(above[0])
-    if first == 0:
-        return float(examples_F[0]), True
-    low, high = f1_F[first - 1], f1_F[first]
-    share = (transferred - low) / (high - low)
-    logs = np.log(examples_F[first - 1 : first + 1])
-    return float(np.exp(logs[0] + share * (logs[1] - logs[0]))), False

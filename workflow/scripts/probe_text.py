@@ -1,7 +1,7 @@
-"""Baseline: the same probe on TF-IDF of words or characters."""
+"""Baselines: the same probe on TF-IDF of words or characters, and on the length of a text."""
 
 import polars as pl
-from tessera.baselines import tfidf
+from tessera.baselines import lengths, standardise, tfidf
 from tessera.job import job
 from tessera.probe import Task
 
@@ -12,3 +12,8 @@ with job(snakemake) as log:
         cell = task.run(tfidf(texts[task.train_E], unit)(texts))
         log.info("%s: %s", unit, cell.scores.to_dicts())
         cell.write(file for file in snakemake.output if f"/unit={unit}/" in file)
+    if snakemake.params.length:
+        length_E4 = lengths(texts)
+        cell = task.run(standardise(length_E4[task.train_E])(length_E4))
+        log.info("length: %s", cell.scores.to_dicts())
+        cell.write(file for file in snakemake.output if "/length/" in file)

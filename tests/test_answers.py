@@ -1,0 +1,135 @@
+"""Labels made by a model: log-probabilities against a pass of one sequence at a time, and what goes wrong."""
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny
+import torch
+from tessera.answers import _tokenise, answer, joined
+from tessera.data import load_prompts
+from tessera.errors import TesseraError
+from tessera.models import load_model
+from transformers import AutoModelForCausalLM
+
+SPEC = {"device": "cpu", "dtype": "float32", "max_tokens": 32}
+CAUSAL = ("llama", "gpt2", "gpt_neox", "gemma2")
+PROMPTS = ["the cat sat", "a small dog ran over", "old birds sing in the red morning while", "rain"]
+CHOICES = [["the hill", "a river"], ["moon", "the red house near"], ["rain falls", "mill"], ["and the moon", "sat"]]
+
+
+def causal(architecture, folder):
+    """A random causal model of the architecture, with its head."""
+    tokenizer = tiny.make_tokenizer(architecture)
+    torch.manual_seed(0)
+    config = tiny.make_config(architecture, tokenizer)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_model("tiny", SPEC, {"path": str(folder)}, seed=0, kind=AutoModelForCausalLM)
+
+
+def prompts(**columns):
+    size = len(PROMPTS)
+    frame = {"id": [str(i) for i in range(size)], "text": PROMPTS, "choices": CHOICES, "names": [["a", "b"]] * size}
+    return pl.DataFrame(frame | columns)
+
+
+def direct(model, prompt, choice):
+    """Mean log-probability of the choice's tokens, by hand: BOS, prompt, choice, in one pass of their own."""
+    tokenizer = model.tokenizer
+    ids = tokenizer(f"{prompt} {choice}", add_special_tokens=False)["input_ids"]
+    if tokenizer.bos_token_id is not None:
+        ids = [tokenizer.bos_token_id, *ids]
+    with torch.inference_mode():
+        logits = model.module(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(dim=-1)
+    size = len(choice.split())  # a token per word
+    return np.mean([logits[place - 1, ids[place]].item() for place in range(len(ids) - size, len(ids))])
+
+
+@pytest.mark.parametrize("architecture", CAUSAL)
+@pytest.mark.parametrize("budget", [16, 4096])
+def test_log_probabilities_are_those_of_a_pass_of_their_own(architecture, budget, tmp_path):
+    model = causal(architecture, tmp_path)
+    found = answer(model, prompts(), max_tokens=32, budget=budget)
+    expected = [[direct(model, prompt, choice) for choice in row] for prompt, row in zip(PROMPTS, CHOICES, strict=True)]
+    np.testing.assert_allclose(np.array(found["log_probability"].to_list()), expected, atol=2e-4)
+    assert found["answer"].to_list() == ["ab"[int(np.argmax(row))] for row in expected]
+    assert found["choice_tokens"].to_list() == [[len(choice.split()) for choice in row] for row in CHOICES]
+    assert not found["cut"].any()
+    assert "choices" not in found.columns
+
+
+def test_the_right_choice_makes_correct_and_wrong(tmp_path):
+    model = causal("llama", tmp_path)
+    names = answer(model, prompts(), max_tokens=32)["answer"]
+    right = [0, 1, 0, 1]
+    found = answer(model, prompts(right=pl.Series(right)), max_tokens=32)
+    assert found["answer"].to_list() == [
+        "correct" if name == "ab"[one] else "wrong" for name, one in zip(names, right, strict=True)
+    ]
+
+
+def test_a_long_prompt_loses_its_start_but_neither_bos_nor_choice(tmp_path):
+    model = causal("llama", tmp_path)
+    sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning while"], ["rain falls"], 6)
+    assert model.tokenizer.convert_ids_to_tokens(sequences[0]) == ["<s>", "red", "morning", "while", "rain", "falls"]
+    assert (starts.tolist(), cut.tolist()) == ([4], [True])
+    found = answer(model, prompts(), max_tokens=7)
+    assert found["cut"].to_list() == [False, True, True, False]
+    with pytest.raises(TesseraError, match="no room for its prompt in max_tokens, 3"):
+        answer(model, prompts(), max_tokens=3)
+
+
+def test_one_space_between_prompt_and_choice():
+    assert joined("Answer:", "yes") == joined("Answer: ", " yes") == ("Answer: yes", 7)
+    assert joined("Question\n", "yes") == ("Question\nyes", 9)
+
+
+FILE = pl.DataFrame(
+    {
+        "key": [f"k{i}" for i in range(40)],
+        "prompt": [f"{PROMPTS[i % 4]} {i}" for i in range(40)],
+        "good": ["the hill"] * 40,
+        "bad": [f"moon {i}" for i in range(40)],
+        "gold": ["good", "1", "the hill", "0"] * 10,
+    }
+)
+
+
+def spec(tmp_path, **changes):
+    FILE.write_parquet(tmp_path / "f.parquet")
+    asked = {"model": "m", "choices": ["good", "bad"], **changes}
+    return {"path": str(tmp_path / "f.parquet"), "text": "prompt", "label": "label", "id": "key", "answered": asked}
+
+
+def test_prompts_keep_their_columns_and_gain_choices(tmp_path):
+    found = load_prompts("d", spec(tmp_path, correct="gold"), seed=0)
+    assert found["choices"].to_list()[1] == ["the hill", "moon 1"]
+    assert found["right"].to_list() == [0, 1, 0, 0] * 10
+    assert found["id"].to_list() == FILE["key"].to_list()
+    assert {"good", "bad", "gold", "prompt"} <= set(found.columns)
+    fixed = load_prompts("d", spec(tmp_path) | {"answered": {"model": "m", "answers": ["yes", "no"]}}, seed=0)
+    assert fixed["choices"].to_list() == [["yes", "no"]] * 40
+
+
+def test_a_sample_is_the_same_whatever_the_order_of_the_rows(tmp_path):
+    whole = spec(tmp_path) | {"max_examples": 10}
+    first = load_prompts("d", whole, seed=0)
+    FILE.reverse().write_parquet(tmp_path / "f.parquet")
+    assert len(first) == 10
+    assert sorted(load_prompts("d", whole, seed=0)["id"]) == sorted(first["id"])
+    assert sorted(load_prompts("d", whole, seed=1)["id"]) != sorted(first["id"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"choices": ["good", "nowhere"]}, "answered.choices: no column 'nowhere'"),
+        ({"correct": "nowhere"}, "answered.correct: no column 'nowhere'"),
+        ({"correct": "key"}, "answered.correct: row 0 has none of good, bad"),
+    ],
+)
+def test_wrong_columns_end_in_one_line(tmp_path, changes, message):
+    with pytest.raises(TesseraError) as raised:
+        load_prompts("d", spec(tmp_path, **changes), seed=0)
+    assert message in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1

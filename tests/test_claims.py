@@ -1,0 +1,176 @@
+"""Claims: what holds, what fails, and what chance would call a finding."""
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import f1_score
+from tessera.claims import ALL, Contrast, behaviour, between, judge, together, within
+from tessera.metrics import chance_macro_f1
+from tessera.tables import CELL, behaviour_table
+
+JUDGE = {"resamples": 200, "seed": 0}
+
+
+def answers(right: float, size=200, seed=0, labels=("no", "yes")):
+    """Predictions of which a share is right, of the same examples whatever the seed."""
+    label = np.random.default_rng(99).choice(labels, size=size)
+    hit = np.random.default_rng(seed).random(size) < right
+    other = np.array([labels[(labels.index(one) + 1) % len(labels)] for one in label])
+    return pl.DataFrame(
+        {"group": pl.Series(range(size), dtype=pl.UInt32), "label": label, "predicted": np.where(hit, label, other)}
+    )
+
+
+def contrast(left, right, claim="a > b", on="d", split="test"):
+    return Contrast(claim, on, split, left, right)
+
+
+def test_verdicts():
+    pairs = {"better": (0.9, 0.6, "holds"), "worse": (0.6, 0.9, "fails"), "equal": (0.8, 0.8, "undecided")}
+    found = judge([contrast(answers(a), answers(b, seed=1), name) for name, (a, b, _) in pairs.items()], **JUDGE)
+    assert found["verdict"].to_list() == [verdict for *_, verdict in pairs.values()]
+    assert found["level"].to_list() == [0.95] * 3
+    left, right = answers(0.9), answers(0.6, seed=1)
+    f1 = [f1_score(side["label"], side["predicted"], average="macro") for side in (left, right)]
+    assert found["difference"][0] == pytest.approx(f1[0] - f1[1])
+
+
+def test_more_data_sets_widen_each_interval():
+    one = judge([contrast(answers(0.8), answers(0.7, seed=1))], **JUDGE)
+    many = judge([contrast(answers(0.8), answers(0.7, seed=1), on=str(number)) for number in range(10)], **JUDGE)
+    assert many["level"][0] == pytest.approx(0.995)
+    assert many["difference_low"][0] < one["difference_low"][0]
+    assert many["difference_high"][0] > one["difference_high"][0]
+    whole = many.filter(on=ALL)
+    assert whole["level"].to_list() == [0.95]
+    assert whole["difference"][0] == pytest.approx(one["difference"][0])
+
+
+def test_of_many_null_data_sets_hardly_one_is_decided():
+    """Forty studies of twenty data sets without a difference: the correction keeps wrong verdicts to one in twenty."""
+    wrong = 0
+    for study in range(40):
+        sides = [[answers(0.7, 80, 100 * study + d + side) for side in (10_000, 20_000)] for d in range(20)]
+        pairs = [contrast(*both, on=str(d)) for d, both in enumerate(sides)]
+        wrong += (judge(pairs, **JUDGE).filter(pl.col("on") != ALL)["verdict"] != "undecided").any()
+    assert wrong <= 6
+
+
+def test_chance_is_that_of_shuffled_predictions():
+    generator = np.random.default_rng(0)
+    names = np.array(["a", "b", "c"])
+    label, predicted = generator.choice(names, p=[0.6, 0.3, 0.1], size=4000), generator.choice(names, size=4000)
+    side = pl.DataFrame({"label": label, "predicted": predicted})
+    shuffled = [f1_score(label, generator.permutation(predicted), average="macro") for _ in range(30)]
+    ones = np.ones((1, 4000), dtype=np.float32)
+    assert chance_macro_f1(side, ones)[0] == pytest.approx(np.mean(shuffled), abs=2e-3)
+    rare = pl.DataFrame({"label": ["a", "b"], "predicted": ["a", "c"]})  # c is no class of the labels
+    assert chance_macro_f1(rare, np.ones((1, 2), dtype=np.float32))[0] == pytest.approx(0.25)
+
+
+def test_a_constant_prediction_is_at_chance():
+    side = answers(0.9).with_columns(predicted=pl.lit("yes"))
+    row = judge([contrast(side, None)], **JUDGE).row(0, named=True)
+    assert row["difference"] == pytest.approx(0, abs=1e-6)
+    assert row["verdict"] == "undecided"
+
+
+def test_sides_of_different_examples_are_refused():
+    with pytest.raises(ValueError, match="different examples"):
+        judge([contrast(answers(0.9), answers(0.9).reverse())], **JUDGE)
+
+
+def test_together_takes_the_weakest_part():
+    parts = {"x": 0.5, "y": 0.8, "z": 0.6}
+    found = judge([contrast(answers(0.9), answers(b, seed=1), name) for name, b in parts.items()], **JUDGE)
+    whole = together("all", found, ["x", "y"]).row(0, named=True)
+    assert (whole["claim"], whole["difference"]) == ("all", found.filter(claim="y")["difference"][0])
+
+
+def cell(features, data="d", cv=0.5, **place):
+    empty = dict.fromkeys(["model", "layer", "width", "pooling", "threshold", "selection"])
+    return empty | {"features": features, "data": data, "split": "test", "cv_macro_f1": cv, "control": False} | place
+
+
+SAE = {"model": "m", "layer": 1, "width": "64", "pooling": "sum"}
+CELLS = [
+    cell("sae", threshold="none", selection="none", cv=0.7, **SAE),
+    cell("sae", threshold="1.0", selection="none", cv=0.8, **SAE),
+    cell("sae", threshold="none", selection="anova-8", cv=0.75, **SAE),
+    cell("sae", threshold="1.0", selection="anova-8", cv=0.6, **SAE),
+    cell("hidden", model="m", layer=1, pooling="mean", cv=0.7),
+    cell("hidden", model="m", layer=1, pooling="last", cv=0.6),
+    cell("tfidf", pooling="word"),
+    cell("length"),
+    cell("sae", **SAE | {"model": "m-random"}, threshold="none", selection="none", control=True),
+    cell("sae", **SAE | {"model": "big"}, threshold="none", selection="none", cv=0.1),
+]
+
+
+@pytest.fixture
+def study():
+    """Scores and predictions of a few cells, each right as often as its cross-validated score says."""
+    types = {key: pl.String for key in (*CELL, "split")} | {"layer": pl.Int64}
+    scores = pl.DataFrame(CELLS, schema_overrides=types, infer_schema_length=None)
+    rows = []
+    for number, row in enumerate(CELLS):
+        about = {key: pl.lit(row[key], types[key]) for key in (*CELL, "split")}
+        side = answers(row["cv_macro_f1"], seed=number).with_row_index("example")
+        rows.append(side.with_columns(**about))
+    return scores, pl.concat(rows).lazy()
+
+
+def test_within_compares_the_best_cells_by_cross_validation(study):
+    contrasts = {contrast.claim: contrast for contrast in within(*study)}
+    assert contrasts["SAE > hidden states"].left_cell == (
+        "sae model=m layer=1 width=64 pooling=sum threshold=1.0 selection=none"
+    )
+    assert contrasts["SAE > hidden states"].right_cell == "hidden model=m layer=1 pooling=mean"
+    assert "threshold=1.0" in contrasts["binarised > real-valued, all latents"].left_cell
+    assert "threshold=none selection=none" in contrasts["binarised > real-valued, all latents"].right_cell
+    assert "threshold=none selection=anova-8" in contrasts["binarised, all latents > real-valued, selected"].right_cell
+    assert "threshold=1.0 selection=anova-8" in contrasts["binarised > real-valued, 8 selected latents"].left_cell
+    assert set(contrasts) >= {"SAE > TF-IDF", "SAE > text length", "SAE > random SAE"}
+
+
+def test_behaviour_is_held_against_all_controls_and_the_target(study):
+    scores, predictions = study
+    contrasts, joint = behaviour(scores, predictions, {"d": "big"}, {"m-random": "m"})
+    claims = {contrast.claim.split(" > ")[1] for contrast in contrasts}
+    assert claims == {"SAE of m-random", "TF-IDF", "text length", "SAE of big"}
+    [(whole, parts)] = joint.items()
+    assert whole == "SAE of m predicts behaviour > all controls"
+    assert {part.split(" > ")[1] for part in parts} == {"SAE of m-random", "TF-IDF", "text length"}
+    found = judge(contrasts, **JUDGE)
+    assert together(whole, found, parts)["verdict"].to_list() == ["holds"]
+    table = behaviour_table(scores, {"d": "big"}, {"m-random": "m"})
+    roles = dict(table.select("contestant", "role").iter_rows())
+    assert roles["SAE of big"] == "target" and roles["SAE of m"] == "source" and roles["TF-IDF"] == "control"
+    assert table.filter(contestant="SAE of m")["cells_searched"].to_list() == [4]
+    assert behaviour_table(scores, {}, {}).is_empty()
+
+
+def test_of_transfer(study):
+    place = {"scenario": "s", "fraction": 1.0, "pooling": "sum", "threshold": "none", "model": "m", "layer": 1}
+    rows = [
+        ("sae", "a", "b", "source", 0.8, False),
+        ("sae", "b", "b", "native", 0.95, False),
+        ("sae", "a", "b", "source", 0.55, True),
+        ("tfidf", "a", "b", "source", 0.5, False),
+    ]
+    best, predictions = [], []
+    for number, (features, source, target, condition, right, control) in enumerate(rows):
+        about = place | {"features": features, "source": source, "target": target, "condition": condition}
+        about |= {"width": "64" if features == "sae" else None, "model": "r" if control else "m"}
+        best.append(about | {"control": control})
+        predictions.append(answers(right, seed=number).with_columns(**{k: pl.lit(v) for k, v in about.items()}))
+    frame = pl.concat([one.with_row_index("example") for one in predictions], how="vertical_relaxed")
+    found = judge(between(pl.DataFrame(best), frame.lazy()), **JUDGE)
+    verdicts = dict(found.select("claim", "verdict").iter_rows())
+    assert verdicts == {
+        "zero-shot SAE > chance": "holds",
+        "zero-shot SAE > zero-shot TF-IDF": "holds",
+        "zero-shot SAE > zero-shot random SAE": "holds",
+        "zero-shot SAE > native SAE": "fails",
+    }
+    assert set(found["on"]) == {"s: a → b"}
