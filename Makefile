@@ -1,13 +1,17 @@
-# `make demo`: set up and run the embedded study. `make test`: set up and run every test.
+# `make demo`: set up and run the embedded study. `make visual`: the one of images, in the folder visual.
+# `make test`: set up and run every test.
 PYTHON ?= python3
 CORES ?= 2
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo visual test lint clean
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
+
+visual: $(VENV)/demo.done
+	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/visual.yaml --directory visual
 
 test: $(VENV)/dev.done
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest tests

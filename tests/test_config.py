@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tessera.config import load, sae_entry, sae_folder
+from tessera.config import load, sae_folder
 from tessera.errors import TesseraError
+from tessera.kinds import data_of
+from tessera.pairs import sae_entry, sae_owner, same_sae
 
 SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
 
@@ -44,7 +46,12 @@ def test_defaults(config):
     assert study["seed"] == 0
     assert study["shard_size"] == 10000
     assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000}
-    assert study["baselines"] == {"hidden": ["mean", "max", "last", "sum"], "tfidf": ["word", "char"]}
+    assert study["baselines"] == {
+        "hidden": ["mean", "max", "last", "sum"],
+        "tfidf": ["word", "char"],
+        "length": True,
+        "pixels": ["gray16", "rgb16"],
+    }
     assert (study["datasets"]["d"]["text"], study["datasets"]["d"]["label"]) == ("text", "label")
     assert (study["models"]["m"]["dtype"], study["models"]["m"]["activation_dtype"]) == ("auto", "float16")
     assert study["saes"]["s"]["train"]["k"] == 32
@@ -86,7 +93,13 @@ def test_axis_values_become_the_strings_of_paths(config):
 
 
 TUNED = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
+ANSWERED = {"path": "d.csv", "answered": {"model": "m", "choices": ["a", "b"]}}
 BAD = {
+    "answered by nobody": ("datasets/e", {**ANSWERED, "answered": {"model": "x", "answers": ["a", "b"]}}, ["'x'"]),
+    "one answer": ("datasets/e", {**ANSWERED, "answered": {"model": "m", "answers": ["a"]}}, ["answered.answers"]),
+    "answers and choices": ("datasets/e", {**ANSWERED, "answered": {"model": "m"}}, ["choices or answers"]),
+    "answered with shifts": ("datasets/e", {**ANSWERED, "shifts": {"s": {"path": "x"}}}, ["datasets.e.shifts"]),
+    "selection": ("grid/selections", ["f-10"], ["grid.selections[0]", "'f-10'", "anova-K"]),
     "tuned from nothing": ("models/t", {**TUNED, "tuned": {"from": "x", "data": "d"}}, ["models.t.tuned.from", "'x'"]),
     "tuned on nothing": ("models/t", {**TUNED, "tuned": {"from": "m", "data": "x"}}, ["models.t.tuned.data", "'x'"]),
     "tuned and path": ("models/t", {**TUNED, "path": "x"}, ["models.t", "exactly one of", "path, tuned"]),
@@ -314,6 +327,54 @@ def test_widths_from_entries_of_their_own(config, tmp_path):
     check(config, ["config key models.m.passes[0].2", "no SAE of width 64_mine", "2/64", "cfg.json"])
 
 
+@pytest.fixture
+def paired(config):
+    """Two models, one of which also has the other's SAE, and a match of each kind."""
+    twin = {**copy.deepcopy(config["models"]["m"]), "passes": [{1: [512, "512_base"]}]}
+    a = {"model": "m", "layer": 1, "width": 512}
+    config["models"]["twin"] = twin
+    config["saes"]["base"] = {"of": "m"}
+    config["matches"] = {
+        "apart": {"a": a, "b": {"model": "twin", "layer": 1, "width": 512}, "texts": ["d"]},
+        "shared": {"a": dict(a), "b": {"model": "twin", "layer": 1, "width": "512_base"}, "texts": ["d"]},
+    }
+    return config
+
+
+def test_matches_and_borrowed_saes(paired):
+    study = load(paired)
+    assert load(study) == study
+    assert study["matches"]["apart"]["a"] == {"model": "m", "layer": "1", "width": "512"}
+    assert study["matches"]["apart"]["data"] == ["d"]
+    assert [same_sae(study["matches"][name], study) for name in ("apart", "shared")] == [False, True]
+    owners = [sae_owner("twin", width, study) for width in ("512", "512_base")]
+    assert owners == [("twin", "512"), ("m", "512")]
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("matches/apart/a/model", "n", ["matches.apart.a.model", "'n' is not there", "m, twin"]),
+        ("matches/apart/b/width", "2k", ["matches.apart.b", "no layer 1 with width 2k", "1: 512, 1: 512_base"]),
+        ("matches/apart/b/layer", 3, ["matches.apart.b", "no layer 3"]),
+        ("matches/apart/b/layer", 1.5, ["matches.apart.b.layer", "1.5"]),
+        ("matches/apart/texts", ["e"], ["matches.apart.texts", "'e' is not there"]),
+        ("matches/apart/data", ["e"], ["matches.apart.data", "'e' is not there"]),
+        ("matches/apart/b", {"model": "m", "layer": 1, "width": 512}, ["matches.apart", "the same SAE"]),
+        ("matches/apart/c", {}, ["matches.apart", "unknown key 'c'"]),
+        ("saes/base", {"of": "twin"}, ["saes.base.of", "'twin' is not there", "m"]),
+        ("saes/base", {"of": "m", "trained_on": "x"}, ["saes.base.trained_on"]),
+        ("saes/base", {"of": "m", "path": "x"}, ["saes.base", "exactly one of", "of"]),
+        ("models/twin/passes", [{1: [512, "64_base"]}], ["models.twin.passes[0].1", "m", "no width 64 at layer 1"]),
+        ("models/twin/hook", "mlp_out", ["models.twin.hook", "not that of m"]),
+        ("models/m/saes", "base", ["saes.base.of", "'m' is not there"]),
+    ],
+)
+def test_mistakes_in_matches_and_borrowed_saes(paired, key, value, expected):
+    put(paired, key, value)
+    check(paired, expected)
+
+
 def test_more_tokens_than_the_model_reads(config, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "max_position_embeddings": 16}))
@@ -325,3 +386,120 @@ def test_more_tokens_than_the_model_reads(config, tmp_path):
 def test_control_of_another_type(config, value):
     config["models"]["drawn"] = {"control_of": value, "passes": [{1: []}]}
     check(config, ["config key models.drawn.control_of"])
+
+
+@pytest.fixture
+def images(config, tmp_path):
+    """The small study with a vision model and a set of images."""
+    folder = tmp_path / "vit"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"num_hidden_layers": 2, "patch_size": 4, "image_size": 8}')
+    (folder / "preprocessor_config.json").write_text("{}")
+    config["models"]["v"] = {"path": str(folder), "reads": "image", "saes": "p", "passes": [{1: [512]}]}
+    config["datasets"]["i"] = {"path": "i.parquet", "image": "img"}
+    config["saes"]["p"] = {"train": {"texts": ["i"]}}
+    return config
+
+
+def test_images_and_texts_in_one_study(images):
+    study = load(images)
+    assert data_of(study, "m") == ["d"] and data_of(study, "v") == ["i"]
+    assert "text" not in study["datasets"]["i"] and "reads" not in study["models"]["m"]
+    assert load(study) == study
+    images["models"]["c"] = {"control_of": "v", "passes": [{1: []}]}
+    assert data_of(load(images), "c") == ["i"]
+
+
+NEW = {"config": {"model_type": "vit", "num_hidden_layers": 2}, "data": "i"}
+TOGETHER = {
+    "text and image": ("datasets/i/text", "t", ["datasets.i: give one of text, image, pixels (there: text, image)"]),
+    "image and pixels": (
+        "datasets/i/pixels",
+        {"height": 1, "width": 1, "maximum": 1},
+        ["config key datasets.i: give one of text, image, pixels"],
+    ),
+    "texts of a shift of images": (
+        "datasets/i/shifts",
+        {"s": {"path": "s.csv", "text": "t"}},
+        ["config key datasets.i.shifts.s.text: the data set holds images"],
+    ),
+    "a model without data": (
+        "datasets/i",
+        {"path": "i.csv"},
+        ["config key models.v: it reads images, and no data set"],
+    ),
+    "data without a model": (
+        "models/v",
+        {"hub": "a/b", "passes": [{1: []}]},
+        ["config key datasets.i: it holds images, and no model reads any", "reads: image"],
+    ),
+    "SAEs of a text model on images": (
+        "saes/s/train/texts",
+        ["i"],
+        ["config key saes.s.train.texts: 'i' holds images, and the model 'm' reads texts"],
+    ),
+    "SAEs of a vision model on texts": (
+        "models/v/saes",
+        "s",
+        ["saes.s.train.texts: 'd' holds texts", "'v' reads images"],
+    ),
+    "images answered": (
+        "datasets/i/answered",
+        {"model": "m", "answers": ["yes", "no"]},
+        ["config key datasets.i.answered: it holds images and 'm' reads texts; models answer texts only"],
+    ),
+    "a scenario of both": ("transfers", {"t": {"sources": ["d", "i"]}}, ["transfers.t: d, i are texts and images"]),
+    "a prompt for a text model": (
+        "models/m/prompt",
+        "x",
+        ["config key models.m.prompt: only a model with reads: image"],
+    ),
+    "a vision model that reads texts": (
+        "models/v/reads",
+        "text",
+        ["models.v: ", "is a vision model; say reads: image"],
+    ),
+    "a text model that reads images": (
+        "models/m/reads",
+        "image",
+        ["models.m.reads: image, but ", "no image processor"],
+    ),
+    "a layer outside the encoder": ("models/v/passes", [{2: []}], ["models.v.passes[0].2: the model has 2 layers"]),
+    "a layer outside a new encoder": (
+        "models/v",
+        {"reads": "image", "tuned": NEW, "passes": [{2: []}]},
+        ["models.v.passes[0].2: the model has 2 layers"],
+    ),
+    "a new text model": (
+        "models/n",
+        {"tuned": NEW | {"data": "d"}, "passes": [{1: []}]},
+        ["config key models.n.tuned.config: a text model needs the tokenizer"],
+    ),
+    "a new model of another's weights": (
+        "models/v",
+        {"reads": "image", "tuned": NEW | {"from": "m"}, "passes": [{1: []}]},
+        ["config key models.v.tuned", "exactly one of from or config"],
+    ),
+    "a new model of texts": (
+        "models/v",
+        {"reads": "image", "tuned": NEW | {"data": "d"}, "passes": [{1: []}]},
+        ["config key models.v.tuned.data: 'd' holds texts, and the model 'v' reads images"],
+    ),
+    "pixels of no size": ("baselines", {"pixels": ["gray"]}, ["config key baselines.pixels[0]", "'gray'", "grayN"]),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), TOGETHER.values(), ids=TOGETHER)
+def test_what_does_not_go_together(images, key, value, expected):
+    put(images, key, value)
+    check(images, expected)
+
+
+def test_layers_of_a_vision_language_model_are_those_of_its_language_model(images, tmp_path):
+    (tmp_path / "vit/config.json").write_text(
+        '{"image_token_index": 5, "text_config": {"num_hidden_layers": 3}, "vision_config": {"num_hidden_layers": 9}}'
+    )
+    images["models"]["v"]["passes"] = [{2: []}]
+    load(images)
+    images["models"]["v"]["passes"] = [{3: []}]
+    check(images, ["models.v.passes[0].3: the model has 3 layers"])

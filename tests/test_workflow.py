@@ -278,6 +278,59 @@ def test_a_width_label_takes_the_sae_of_its_recipe(two_recipes):
         assert (results / f"figures/{figure}.png").stat().st_size > 1000
 
 
+@pytest.fixture(scope="module")
+def matched(study, tmp_path_factory) -> Path:
+    """The finished study with a tuned twin of its model, matched to it with an SAE of its own and with the base's."""
+    folder = tmp_path_factory.mktemp("matched") / "study"
+    shutil.copytree(study, folder)
+
+    def edit(config):
+        tuned = {"from": "bert", "data": "own", "steps": 3}
+        config["models"]["twin"] = {"tuned": tuned, "saes": "trained", "passes": [{1: [64, "64_base"]}]}
+        config["saes"]["base"] = {"of": "bert"}
+        a = {"model": "bert", "layer": 1, "width": 64}
+        config["matches"] = {
+            "apart": {"a": a, "b": {"model": "twin", "layer": 1, "width": 64}, "texts": ["weather"]},
+            "shared": {"a": a, "b": {"model": "twin", "layer": 1, "width": "64_base"}, "texts": ["weather", "own"]},
+        }
+
+    change(folder, edit)
+    snakemake(folder)
+    return folder
+
+
+def test_probes_are_carried_across_a_match(matched):
+    tables = {file.stem: pl.read_parquet(file) for file in matched.glob("results/tables/*match*.parquet")}
+    scores = tables["match_scores"].filter(split="test", match="shared", data="own", features="sae")
+    assert set(scores["condition"]) == {
+        "source", "native", "identity", "one_to_one", "best_match", "random", "directions",
+    }  # fmt: skip
+    assert scores.group_by("condition", "over", "source").len()["len"].unique().to_list() == [2 * 3]
+    apart = tables["match_scores"].filter(match="apart")
+    assert set(apart["data"]) == {"weather"} and set(apart["split"]) == {"test", "late"}
+    own = pl.read_parquet(matched / "results/tables/scores.parquet").filter(features="sae", data="own", model="bert")
+    cell = {"pooling": "max", "threshold": "q50"}
+    at_home = scores.filter(condition="source", source="bert/1/64", **cell)["macro_f1"].item()
+    assert at_home == pytest.approx(own.filter(**cell)["macro_f1"].item())
+    assert set(tables["match_claims"]["verdict"]) <= {"holds", "fails", "undecided"}
+    matches = tables["matches"].filter(match="shared", over="tokens", kind="one_to_one")
+    assert matches["itself"].min() > 0.9 and matches["svcca"].min() > 0.9
+    saes = pl.read_csv(matched / "results/tables/saes.csv").filter(model="twin")
+    assert saes["variance_explained"].null_count() == 0
+    for match in ("apart", "shared"):
+        for figure in ("correlations.pdf", "scores.png"):
+            assert (matched / f"results/figures/match={match}/{figure}").stat().st_size > 1000
+
+
+def test_another_match_recomputes_nothing(matched, tmp_path):
+    folder = Path(shutil.copytree(matched, tmp_path / "copy"))
+    assert "Nothing to be done" in snakemake(folder)
+    change(folder, lambda config: config["matches"].update(more=config["matches"]["apart"] | {"texts": ["own"]}))
+    assert planned(folder) == {"match": 1, "carry": 1, "match_tables": 1, "draw_match": 3}
+    change(folder, lambda config: config["matches"]["apart"].update(data=["weather", "own"]))
+    assert planned(folder) == {"match": 1, "carry": 2, "match_tables": 1, "draw_match": 3}
+
+
 def test_a_bad_config_ends_in_one_line_and_writes_nothing(study, tmp_path):
     shutil.copy(study / "weather.csv", tmp_path)
     config = yaml.safe_load((study / "study.yaml").read_text())

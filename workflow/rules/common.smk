@@ -8,10 +8,11 @@ ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from tessera import VERSIONS, grid, releases
-from tessera.config import architecture, load, sae_entry, sae_folder
+from tessera import VERSIONS, grid, kinds, releases
+from tessera.config import architecture, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
+from tessera.pairs import sae_entry, sae_owner
 
 if not workflow.overwrite_configfiles:
 
@@ -40,7 +41,8 @@ MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
 SELECTIONS = STUDY["grid"]["selections"]
 PARTS = ["scores", "predictions", "coefficients"]
-HIDDEN_POOLINGS, TFIDF_UNITS = STUDY["baselines"]["hidden"], STUDY["baselines"]["tfidf"]
+HIDDEN_POOLINGS = STUDY["baselines"]["hidden"]
+TFIDF_UNITS, PIXEL_UNITS = STUDY["baselines"]["tfidf"], STUDY["baselines"]["pixels"]
 WITH_LENGTH = STUDY["baselines"]["length"]
 SAE_CELLS = list(grid.sae_cells(MODELS))
 LAYER_CELLS = list(grid.layer_cells(MODELS))
@@ -54,6 +56,7 @@ wildcard_constraints:
     layer=r"\d+",
     width=r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?",
     texts=r"[A-Za-z0-9][\w.-]*",
+    match=r"[A-Za-z0-9][\w.-]*",
     scenario=r"[A-Za-z0-9][\w.-]*",
     source=r"[A-Za-z0-9][\w.-]*",
     pooling=r"[a-z0-9]+",
@@ -76,7 +79,7 @@ def model_identity(wildcards):
 def identity_of(model):
     spec = MODELS[model]
     kept, source = (
-        {key: value for key, value in entry.items() if key not in ("passes", "saes")}
+        {key: value for key, value in entry.items() if key not in ("passes", "saes", "data")}
         for entry in (spec, architecture(spec, STUDY))
     )
     return {"spec": kept, "source": source, "seed": SEED}
@@ -98,12 +101,19 @@ def files_of(source):
 
 
 def tuning_recipe(wildcards):
-    return {"seed": SEED, **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key != "from"}}
+    return {
+        "seed": SEED,
+        **{key: value for key, value in MODELS[wildcards.model]["tuned"].items() if key not in ("from", "config")},
+    }
 
 
 def tuning_base(wildcards):
-    """Name and identity of the model that a tuned one is a copy of."""
-    name = MODELS[wildcards.model]["tuned"]["from"]
+    """Name and identity of the model that a tuned one is a copy of, or of the new one itself."""
+    model = MODELS[wildcards.model]
+    if "config" in model["tuned"]:
+        about = {key: value for key, value in model.items() if key not in ("tuned", "path", "saes")}
+        return {"name": wildcards.model, "spec": {**about, "config": model["tuned"]["config"], "passes": []}}
+    name = model["tuned"]["from"]
     return {"name": name, "spec": {**MODELS[name], "passes": []}}
 
 
@@ -112,7 +122,8 @@ def tuning_examples(wildcards):
 
 
 def tuning_files(wildcards):
-    return files_of(MODELS[MODELS[wildcards.model]["tuned"]["from"]])
+    tuned = MODELS[wildcards.model]["tuned"]
+    return files_of(MODELS[tuned["from"]]) if "from" in tuned else []
 
 
 def raw_spec(wildcards):
@@ -150,8 +161,9 @@ def raw_files(wildcards):
 
 
 def sae_source(model, width):
-    """The entry of saes that an SAE of a model comes from."""
-    return STUDY["saes"][sae_entry(MODELS[model], width)]
+    """The entry of saes that an SAE of a model comes from; of a borrowed one, that of the model it is of."""
+    owner, width = sae_owner(model, width, STUDY)
+    return STUDY["saes"][sae_entry(MODELS[owner], width)]
 
 
 def cached_texts(recipe):
@@ -205,9 +217,18 @@ def sae_files(wildcards):
     if "release" in source:
         return []
     if "train" in source:
-        return grid.TRAINED.format(**wildcards)
+        return trained_folder(wildcards)
     folder = sae_folder(source, wildcards.layer, wildcards.width)
     return [str(folder / name) for name in ("cfg.json", "sae_weights.safetensors")]
+
+
+def trained_folder(wildcards):
+    owner, width = sae_owner(wildcards.model, wildcards.width, STUDY)
+    return grid.TRAINED.format(model=owner, layer=wildcards.layer, width=width)
+
+
+def trained_architecture(wildcards):
+    return sae_source(wildcards.model, wildcards.width)["train"]["architecture"]
 
 
 def sae_release(wildcards):
@@ -220,7 +241,8 @@ def sae_release(wildcards):
 
 def trained_on(wildcards):
     """What the SAE's metadata must name as its model; None where the model is a folder, which has no name."""
-    named = architecture(MODELS[wildcards.model], STUDY).get("hub")
+    owner, _ = sae_owner(wildcards.model, wildcards.width, STUDY)
+    named = architecture(MODELS[owner], STUDY).get("hub")
     return sae_source(wildcards.model, wildcards.width).get("trained_on", named)
 
 
@@ -266,7 +288,7 @@ def every_shard(pattern):
     return [
         pattern.format(model=model, data=data, number=number, shard=shard)
         for model, spec in MODELS.items()
-        for data in DATASETS
+        for data in kinds.data_of(STUDY, model)
         for number in range(len(spec["passes"]))
         for shard in shards(data)
     ]
@@ -274,18 +296,23 @@ def every_shard(pattern):
 
 def every_cell(part):
     """One part (scores, predictions, coefficients) of every cell, by the features it is probed on."""
-    patterns = {
-        "sae": [expand(grid.PROBE, **cell, allow_missing=True) for cell in SAE_CELLS],
-        "hidden": [expand(grid.HIDDEN, **cell, allow_missing=True) for cell in LAYER_CELLS],
-        "tfidf": [grid.TFIDF],
-        "length": [grid.LENGTH] if WITH_LENGTH else [],
-    }
-    sae = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
-    axes = sae, {"pooling": HIDDEN_POOLINGS}, {"unit": TFIDF_UNITS}, {}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS, "selection": SELECTIONS}
+    own = {model: kinds.data_of(STUDY, model) for model in MODELS}
     return {
-        kind: [file for pattern in patterns[kind] for file in expand(pattern, data=DATASETS, part=part, **values)]
-        for kind, values in zip(patterns, axes, strict=True)
+        "sae": [f for c in SAE_CELLS for f in expand(grid.PROBE, **c, data=own[c["model"]], **axes)],
+        "hidden": [
+            f
+            for c in LAYER_CELLS
+            for f in expand(grid.HIDDEN, **c, data=own[c["model"]], part=part, pooling=HIDDEN_POOLINGS)
+        ],
+        "tfidf": expand(grid.TFIDF, data=data_that_hold("text"), part=part, unit=TFIDF_UNITS),
+        "length": expand(grid.LENGTH, data=data_that_hold("text"), part=part) if WITH_LENGTH else [],
+        "pixels": expand(grid.PIXELS, data=data_that_hold("image"), part=part, unit=PIXEL_UNITS),
     }
+
+
+def data_that_hold(kind):
+    return [data for data in DATASETS if kinds.holds(DATASETS[data]) == kind]
 
 
 def transfer_spec(wildcards):
@@ -325,24 +352,21 @@ def transfer_shards(wildcards):
 
 def every_transfer(part):
     """One part (scores, predictions) of every transfer, by the features it is probed on."""
-    pairs = [
-        {"scenario": scenario, "source": source}
-        for scenario, spec in STUDY["transfers"].items()
-        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]
-    ]
-    axes = {"pooling": POOLINGS, "threshold": THRESHOLDS}
-    return {
-        "sae": [
-            f for pair in pairs for cell in SAE_CELLS for f in expand(grid.TRANSFER, **pair, **cell, part=part, **axes)
-        ],
-        "hidden": [
-            f
-            for pair in pairs
-            for cell in LAYER_CELLS
-            for f in expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
-        ],
-        "tfidf": [f for pair in pairs for f in expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)],
-    }
+    files = {"sae": [], "hidden": [], "tfidf": [], "pixels": []}
+    axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS}
+    for scenario, spec in STUDY["transfers"].items():
+        kind = kinds.holds(DATASETS[spec["sources"][0]])
+        for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]:
+            pair = {"scenario": scenario, "source": source}
+            for cell in (cell for cell in SAE_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+                files["sae"] += expand(grid.TRANSFER, **pair, **cell, **axes)
+            for cell in (cell for cell in LAYER_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+                files["hidden"] += expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
+            if kind == "text":
+                files["tfidf"] += expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)
+            else:
+                files["pixels"] += expand(grid.TRANSFER_PIXELS, **pair, part=part, unit=PIXEL_UNITS)
+    return files
 
 
 CELLS = {part: every_cell(part) for part in PARTS}
@@ -350,7 +374,13 @@ TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
 TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
-QUALITIES = [grid.QUALITY.format(**cell) for cell in SAE_CELLS if "train" in sae_source(cell["model"], cell["width"])]
+QUALITIES = [
+    (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(
+        **cell
+    )
+    for cell in SAE_CELLS
+    if "train" in sae_source(cell["model"], cell["width"])
+]
 
 
 def published_l0(model, layer, width, **_):

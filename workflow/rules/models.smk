@@ -78,6 +78,30 @@ rule train_sae:
         "../scripts/train_sae.py"
 
 
+rule measure_sae:
+    input:
+        residuals=training_residuals,
+        sae=trained_folder,
+    output:
+        grid.BORROWED,
+    log:
+        "logs/measure_sae/model={model}/layer={layer}/width={width}.log",
+    benchmark:
+        "results/benchmarks/measure_sae/model={model}/layer={layer}/width={width}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        architecture=trained_architecture,
+        version=VERSIONS["train_sae"],
+    message:
+        "SAE of another model on {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: quality"
+    script:
+        "../scripts/measure_sae.py"
+
+
 rule prepare_sae:
     input:
         sae_files,

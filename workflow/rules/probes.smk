@@ -84,3 +84,27 @@ rule probe_text:
         "baselines: TF-IDF and length, {wildcards.data}"
     script:
         "../scripts/probe_text.py"
+
+
+rule probe_pixels:
+    input:
+        examples=grid.EXAMPLES,
+    output:
+        expand(grid.PIXELS, unit=PIXEL_UNITS, part=PARTS, allow_missing=True),
+    log:
+        "logs/probe_pixels/data={data}.log",
+    benchmark:
+        "results/benchmarks/probe_pixels/data={data}.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        units=PIXEL_UNITS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["probes"],
+    message:
+        "baseline: pixels, {wildcards.data}"
+    script:
+        "../scripts/probe_pixels.py"

@@ -117,6 +117,7 @@ rule scores:
         rules.claims.output,
         *TRANSFER_CELLS["scores"].values(),
         rules.transfer_tables.output if STUDY["transfers"] else [],
+        rules.match_tables.output if STUDY["matches"] else [],
 
 
 rule figures:
@@ -127,5 +128,11 @@ rule figures:
             "results/figures/scenario={scenario}/{figure}.{kind}",
             scenario=STUDY["transfers"],
             figure=TRANSFER_FIGURES,
+            kind=["pdf", "png"],
+        ),
+        expand(
+            "results/figures/match={match}/{figure}.{kind}",
+            match=STUDY["matches"],
+            figure=MATCH_FIGURES,
             kind=["pdf", "png"],
         ),

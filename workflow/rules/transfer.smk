@@ -83,6 +83,32 @@ rule transfer_tfidf:
         "../scripts/transfer_tfidf.py"
 
 
+rule transfer_pixels:
+    input:
+        examples=transfer_examples,
+    output:
+        expand(grid.TRANSFER_PIXELS, unit=PIXEL_UNITS, part=TRANSFER_PARTS, allow_missing=True),
+    log:
+        "logs/transfer_pixels/scenario={scenario}/source={source}.log",
+    benchmark:
+        "results/benchmarks/transfer_pixels/scenario={scenario}/source={source}.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        data=transfer_data,
+        scenario=transfer_spec,
+        units=PIXEL_UNITS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["transfer"],
+    message:
+        "{wildcards.scenario}: from {wildcards.source}, pixels"
+    script:
+        "../scripts/transfer_pixels.py"
+
+
 rule transfer_tables:
     input:
         **{f"{kind}_{part}": TRANSFER_CELLS[part][kind] for part in TRANSFER_PARTS for kind in TRANSFER_CELLS[part]},

@@ -4,6 +4,8 @@ from tessera.data import describe, load_examples
 from tessera.io import write_parquet
 from tessera.job import job
 
+IMAGES_AT_ONCE = 500  # to a row group, which readers hold in memory
+
 with job(snakemake) as log:
     settings = snakemake.params
     examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed)
@@ -17,4 +19,4 @@ with job(snakemake) as log:
                 split["examples"],
                 split["split"],
             )
-    write_parquet(snakemake.output[0], examples)
+    write_parquet(snakemake.output[0], examples, rows=IMAGES_AT_ONCE if "image" in examples.columns else None)

@@ -14,7 +14,7 @@ with job(snakemake):
     torch.set_num_threads(snakemake.threads)
     identity, size = snakemake.params.model, snakemake.params.shard_size
     examples = pl.scan_parquet(snakemake.input.examples).slice(int(snakemake.wildcards.shard) * size, size)
-    examples = examples.select("example", "text").collect()
+    examples = examples.select("example", "^text$", "^image$").collect()
     if examples.is_empty():
         raise TesseraError(
             f"shard {snakemake.wildcards.shard} is empty: there are fewer examples than "

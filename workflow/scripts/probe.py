@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import polars as pl
+from tessera.data import read_examples
 from tessera.job import job
 from tessera.pooling import read_features
 from tessera.probe import Task, Thresholding
 
 with job(snakemake) as log:
-    task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
+    task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)
     for pooling, file in zip(snakemake.params.poolings, snakemake.input.features, strict=True):
         features_EW = read_features(Path(file))
         for threshold in snakemake.params.thresholds:

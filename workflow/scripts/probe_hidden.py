@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import polars as pl
 from tessera.baselines import read_hidden, standardise
+from tessera.data import read_examples
 from tessera.job import job
 from tessera.probe import Task
 
 with job(snakemake) as log:
-    task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
+    task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)
     files = [Path(shard) / f"hidden/layer={snakemake.wildcards.layer}.parquet" for shard in snakemake.input.shards]
     for pooling in snakemake.params.poolings:
         hidden_ED = read_hidden(files, pooling)

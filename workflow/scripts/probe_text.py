@@ -1,12 +1,12 @@
 """Baselines: the same probe on TF-IDF of words or characters, and on the length of a text."""
 
-import polars as pl
 from tessera.baselines import lengths, standardise, tfidf
+from tessera.data import read_examples
 from tessera.job import job
 from tessera.probe import Task
 
 with job(snakemake) as log:
-    task = Task(pl.read_parquet(snakemake.input.examples), **snakemake.params.settings)
+    task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)
     texts = task.examples["text"].to_numpy()
     for unit in snakemake.params.units:
         cell = task.run(tfidf(texts[task.train_E], unit)(texts))

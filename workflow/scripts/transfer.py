@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-import polars as pl
+from tessera.data import read_examples
 from tessera.io import write_parquet
 from tessera.job import job
 from tessera.pooling import read_features
@@ -12,7 +12,7 @@ from tessera.transfer import Transfer
 
 with job(snakemake) as log:
     data, width = snakemake.params.data, snakemake.params.width
-    examples = dict(zip(data, map(pl.read_parquet, snakemake.input.examples), strict=True))
+    examples = dict(zip(data, map(read_examples, snakemake.input.examples), strict=True))
     transfer = Transfer(examples, **snakemake.params.scenario, **snakemake.params.settings)
     for number, pooling in enumerate(snakemake.params.poolings):
         files = snakemake.input.features[number * len(data) : (number + 1) * len(data)]

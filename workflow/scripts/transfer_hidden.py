@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import polars as pl
 from tessera.baselines import read_hidden, standardise
+from tessera.data import read_examples
 from tessera.io import write_parquet
 from tessera.job import job
 from tessera.transfer import Transfer
 
 with job(snakemake) as log:
     data, layer = snakemake.params.data, snakemake.wildcards.layer
-    examples = dict(zip(data, map(pl.read_parquet, snakemake.input.examples), strict=True))
+    examples = dict(zip(data, map(read_examples, snakemake.input.examples), strict=True))
     transfer = Transfer(examples, **snakemake.params.scenario, **snakemake.params.settings)
     shards, name = snakemake.input.shards, f"hidden/layer={layer}.parquet"
     files = {one: [Path(shard) / name for shard in shards if f"/data={one}/" in shard] for one in data}

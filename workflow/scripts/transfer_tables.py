@@ -8,7 +8,7 @@ from tessera.job import job
 
 with job(snakemake) as log:
     inputs = snakemake.input
-    kinds = ("sae", "hidden", "tfidf")
+    kinds = ("sae", "hidden", "tfidf", "pixels")
     scores = tables.merge_cells({kind: inputs[f"{kind}_scores"] for kind in kinds}).collect()
     scores = tables.with_control(scores, snakemake.params.controls).drop("data", "selection")
     place = ["scenario", "source", "target", "condition", "fraction"]

@@ -3,15 +3,15 @@
 from functools import partial
 from pathlib import Path
 
-import polars as pl
 from tessera.baselines import tfidf
+from tessera.data import read_examples
 from tessera.io import write_parquet
 from tessera.job import job
 from tessera.transfer import Transfer
 
 with job(snakemake) as log:
     data = snakemake.params.data
-    examples = dict(zip(data, map(pl.read_parquet, snakemake.input.examples), strict=True))
+    examples = dict(zip(data, map(read_examples, snakemake.input.examples), strict=True))
     transfer = Transfer(examples, **snakemake.params.scenario, **snakemake.params.settings)
     texts = {name: transfer.examples[name]["text"].to_numpy() for name in data}
     for unit in snakemake.params.units:

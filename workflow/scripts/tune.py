@@ -14,7 +14,7 @@ with job(snakemake):
     spec = base["spec"] | {"dtype": "float32"}
     tune(
         load_model(base["name"], spec, spec, seed=recipe["seed"]),
-        pl.read_parquet(snakemake.input.examples).filter(split="train"),
+        pl.scan_parquet(snakemake.input.examples).filter(split="train").collect(),
         Path(snakemake.output[0]),
         max_tokens=spec["max_tokens"],
         prepend_bos=spec["prepend_bos"],

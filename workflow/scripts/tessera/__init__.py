@@ -16,6 +16,8 @@ VERSIONS = {
     "features": 1,
     "probes": 3,
     "transfer": 2,
+    "match": 1,
+    "carry": 1,
     "tables": 3,
     "claims": 1,
     "figures": 3,

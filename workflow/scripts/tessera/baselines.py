@@ -1,4 +1,4 @@
-"""What an SAE must beat: hidden states over the same content tokens, and bags of words."""
+"""What an SAE must beat: hidden states over the same content tokens, bags of words, and pixels."""
 
 import logging
 from collections.abc import Callable
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from tessera.io import read_parquet
+from tessera.images import decode
+from tessera.io import read_parquet, row_groups
 
 logger = logging.getLogger("tessera")
 
@@ -54,3 +56,14 @@ def tfidf(training: np.ndarray, unit: str) -> Callable[[np.ndarray], sp.csr_arra
         logger.warning("no %s occurs in two training texts: those that occur in one are kept", unit)
         vectoriser = TfidfVectorizer(**options).fit(training)
     return lambda texts: sp.csr_array(vectoriser.transform(texts))
+
+
+def pixels(examples: Path, unit: str) -> np.ndarray:
+    """Pixels [E, N² or 3 N²] of the images of an examples file, float32, resized to N × N; `unit` is grayN or rgbN."""
+    mode, size = ("L", int(unit[4:])) if unit.startswith("gray") else ("RGB", int(unit[3:]))
+    rows = []
+    for group in row_groups(examples, ["image"]):
+        for content in group["image"]:
+            image = decode(content.as_py()).convert(mode).resize((size, size), Image.Resampling.BILINEAR)
+            rows.append(np.asarray(image, dtype=np.float32).ravel())
+    return np.stack(rows)

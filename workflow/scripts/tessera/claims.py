@@ -58,16 +58,21 @@ def judge(contrasts: list[Contrast], *, resamples: int, seed: int) -> pl.DataFra
     for claim in dict.fromkeys(contrast.claim for contrast in contrasts):
         members = [contrast for contrast in contrasts if contrast.claim == claim]
         level = 1 - (1 - LEVEL) / len(members)
-        size = min(RESAMPLES_MOST, max(resamples, round(2 * RESAMPLES_IN_TAIL / (1 - level))))
+        size = enough(resamples, level)
         weights = cache(lambda group: resample_weights(np.frombuffer(group, np.int64), size, seed))  # noqa: B023
         differences = [_difference(contrast, weights) for contrast in members]
         for contrast, values_B in zip(members, differences, strict=True):
             row = {"claim": claim, "on": contrast.on, "split": contrast.split}
-            row |= _decided(values_B, level) | {"left": contrast.left_cell, "right": contrast.right_cell}
+            row |= decided(values_B, level) | {"left": contrast.left_cell, "right": contrast.right_cell}
             rows.append(row | {"examples": len(contrast.left)})
         if len(members) > 1:
-            rows.append({"claim": claim, "on": ALL, "split": "test"} | _decided(np.mean(differences, axis=0), LEVEL))
+            rows.append({"claim": claim, "on": ALL, "split": "test"} | decided(np.mean(differences, axis=0), LEVEL))
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def enough(resamples: int, level: float) -> int:
+    """How many resamples to take for an interval of this level, so that some are left in its tails."""
+    return min(RESAMPLES_MOST, max(resamples, round(2 * RESAMPLES_IN_TAIL / (1 - level))))
 
 
 def together(claim: str, found: pl.DataFrame, parts: Iterable[str]) -> pl.DataFrame:
@@ -90,7 +95,8 @@ def _difference(contrast: Contrast, weights: Callable[[bytes], np.ndarray]) -> n
     return macro_f1_of(left, weights_BE) - macro_f1_of(right, weights_BE)
 
 
-def _decided(values_B: np.ndarray, level: float) -> dict:
+def decided(values_B: np.ndarray, level: float) -> dict:
+    """Difference, interval and verdict of a paired bootstrap: row 0 is the sample itself."""
     interval = with_interval("difference", values_B, level)
     low, high = interval["difference_low"], interval["difference_high"]
     verdict = "holds" if low > 0 else "fails" if high < 0 else "undecided"
@@ -180,6 +186,7 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
         others = {
             "zero-shot hidden states": (scenario, "hidden", False, "source", source, target),
             "zero-shot TF-IDF": (scenario, "tfidf", False, "source", source, target),
+            "zero-shot pixels": (scenario, "pixels", False, "source", source, target),
             "zero-shot random SAE": (scenario, "sae", True, "source", source, target),
             "native SAE": (scenario, "sae", False, "native", target, target),
         }

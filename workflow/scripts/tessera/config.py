@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import best_match
 
-from tessera import releases
+from tessera import kinds, pairs, releases
 from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT, TUNED, parse_threshold, parse_width, split_width
 
@@ -27,7 +27,11 @@ def load(config: dict) -> dict:
     study = _copy(config)
     _spell_axes(study)
     _inherit(study)
+    kinds.check_columns(study)
     _check_schema(study)
+    for dataset in study["datasets"].values():
+        if kinds.holds(dataset) == "image":
+            dataset.pop("text", None)  # a default
     for name, recipe in study["saes"].items():
         if "release" in recipe and ("{l0}" in recipe["id"]) != ("l0" in recipe):
             raise TesseraError(f"config key saes.{name}.l0: give it exactly where the id has {{l0}} in it")
@@ -40,13 +44,25 @@ def load(config: dict) -> dict:
     for name, model in study["models"].items():
         if "tuned" in model:  # its folder is there once the workflow has made it
             model["path"] = TUNED.format(model=name)
+    kinds.check_datasets(study)
+    for name, match in study["matches"].items():
+        match.setdefault("data", match["texts"])
+        for data in [*match["texts"], *match["data"]]:
+            _known(f"matches.{name}.{'texts' if data in match['texts'] else 'data'}", data, study["datasets"])
+        for side in pairs.SIDES:
+            _known(f"matches.{name}.{side}.model", match[side]["model"], study["models"])
+        pairs.check_match(f"matches.{name}", match, study)
     for name, scenario in study["transfers"].items():
         _check_transfer(f"transfers.{name}", scenario, study["datasets"])
     for name, dataset in study["datasets"].items():
         if "answered" in dataset:
             _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study["models"])
+            kinds.check_answers(name, dataset, study)
             if "shifts" in dataset:
                 raise TesseraError(f"config key datasets.{name}.shifts: a data set with the key answered has none")
+            if {"image", "pixels"} & dataset.keys():
+                raise TesseraError(f"config key datasets.{name}.answered: it holds images; only texts can be answered")
+            kinds.check_learns(f"datasets.{name}.answered.model", dataset["answered"]["model"], name, study)
             dataset["behaviour_of"] = dataset["answered"]["model"]
         if "hub" in dataset and "max_examples" not in dataset:
             raise TesseraError(
@@ -63,6 +79,7 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
     for target, data in scenario["translated"].items():
         _known(f"{key}.translated", target, scenario["targets"])
         _known(f"{key}.translated.{target}", data, datasets)
+    kinds.check_scenario(key, [*scenario["sources"], *scenario["targets"], *scenario["translated"].values()], datasets)
     if JOINT in scenario["sources"]:
         raise TesseraError(
             f"config key {key}.sources: {JOINT!r} means all sources together; name the data set otherwise"
@@ -90,11 +107,6 @@ def resolve(path: str) -> Path:
 def architecture(model: dict, study: dict) -> dict:
     """The entry whose architecture and tokenizer `model` uses: its own, or that of the model it controls."""
     return study["models"][model["control_of"]] if "control_of" in model else model
-
-
-def sae_entry(model: dict, width: str) -> str:
-    """Name of the entry of saes that a width of a model comes from."""
-    return split_width(width)[1] or model["saes"]
 
 
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
@@ -130,6 +142,11 @@ def _spell_axes(study: dict) -> None:
     grid, models = study.get("grid"), study.get("models")
     if isinstance(grid, dict) and isinstance(grid.get("thresholds"), list):
         grid["thresholds"] = [_spell_threshold(value) for value in grid["thresholds"]]
+    matches = study.get("matches")
+    for match in matches.values() if isinstance(matches, dict) else ():
+        for cell in match.values() if isinstance(match, dict) else ():
+            if isinstance(cell, dict):
+                cell |= {key: str(cell[key]) for key in ("layer", "width") if type(cell.get(key)) is int}
     for model in models.values() if isinstance(models, dict) else ():
         passes = model.get("passes") if isinstance(model, dict) else None
         for one_pass in passes if isinstance(passes, list) else ():
@@ -153,7 +170,7 @@ def _inherit(study: dict) -> None:
     models = study.get("models")
     for model in models.values() if isinstance(models, dict) else ():
         source = models.get(_parent(model)) if isinstance(model, dict) else None
-        for key in ("max_tokens", "prepend_bos", "hook", "device", "dtype", "activation_dtype"):
+        for key in ("reads", "prompt", "max_tokens", "prepend_bos", "hook", "device", "dtype", "activation_dtype"):
             if isinstance(source, dict) and key in source:
                 model.setdefault(key, source[key])
 
@@ -233,15 +250,26 @@ def _check_model(name: str, model: dict, study: dict) -> None:
         _known(f"{key}.control_of", model["control_of"], trained)
     if "tuned" in model:
         bases = [other for other, entry in study["models"].items() if {"path", "hub"} & set(entry)]
-        _known(f"{key}.tuned.from", model["tuned"]["from"], bases)
+        if "from" in model["tuned"]:
+            _known(f"{key}.tuned.from", model["tuned"]["from"], bases)
         _known(f"{key}.tuned.data", model["tuned"]["data"], study["datasets"])
+    for data in model.get("data", []):
+        _known(f"{key}.data", data, study["datasets"])
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
     source = architecture(model, study)
-    source = study["models"][source["tuned"]["from"]] if "tuned" in source else source
-    on_disk = _config_on_disk(key, source["path"]) if "path" in source else {}
-    layers, longest = count_layers(on_disk), on_disk.get("max_position_embeddings")
-    if longest is not None and model["max_tokens"] > longest:
+    kinds.check_model(name, study)
+    tuned = source.get("tuned", {})
+    source = study["models"][tuned["from"]] if "from" in tuned else source
+    if "config" in tuned:
+        on_disk = tuned["config"]
+    elif "path" in source:
+        on_disk = _config_on_disk(key, source["path"])
+        kinds.check_reader(key, on_disk, resolve(source["path"]), model)
+    else:
+        on_disk = {}
+    layers, longest = count_layers(kinds.stack_of(on_disk, model)), on_disk.get("max_position_embeddings")
+    if kinds.reads(model) == "text" and longest is not None and model["max_tokens"] > longest:
         raise TesseraError(f"config key {key}.max_tokens: {model['max_tokens']}, but the model reads at most {longest}")
     seen: set[tuple[str, str]] = set()
     for index, one_pass in enumerate(model["passes"]):
@@ -252,9 +280,14 @@ def _check_model(name: str, model: dict, study: dict) -> None:
             for width in widths:
                 if "saes" not in model and not split_width(width)[1]:
                     raise TesseraError(f"config key {key}.saes: missing, and {here} asks for width {width}")
-                name = sae_entry(model, width)
-                _known(f"{key}.saes" if name == model.get("saes") else here, name, study["saes"])
-                _check_width(here, layer, width, study["saes"][name])
+                entry = pairs.sae_entry(model, width)
+                _known(f"{key}.saes" if entry == model.get("saes") else here, entry, study["saes"])
+                _check_width(here, layer, width, study["saes"][entry])
+                if "of" in study["saes"][entry]:
+                    _known(f"saes.{entry}.of", study["saes"][entry]["of"], [m for m in study["models"] if m != name])
+                    pairs.check_borrowed(here, name, layer, width, study)
+                for texts in study["saes"][entry].get("train", {}).get("texts", []):
+                    kinds.check_learns(f"saes.{entry}.train.texts", name, texts, study)
                 if (layer, width) in seen:
                     raise TesseraError(f"config key {here}: layer {layer} width {width} is in an earlier pass already")
                 seen.add((layer, width))

@@ -9,44 +9,52 @@ import polars as pl
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from tessera import images
 from tessera.config import resolve
-from tessera.errors import TesseraError, shorten
+from tessera.errors import TesseraError, no_row, shorten
+from tessera.kinds import holds
 
 LABELS = "strings, whole numbers, booleans"
 LABELS_OF_UNIT = pl.col("label").unique().sort().str.join("\0")  # a stratum for units of several labels
 TEST_PARTS = 5  # one part in five is the test split
 READERS = {
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
-    ".tsv": lambda path: pl.read_csv(path, infer_schema=False, separator="\t"),
-    ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
-    ".parquet": pl.read_parquet,
+    ".csv": lambda path, header: pl.read_csv(path, infer_schema=False, has_header=header),
+    ".tsv": lambda path, header: pl.read_csv(path, infer_schema=False, has_header=header, separator="\t"),
+    ".jsonl": lambda path, header: pl.read_ndjson(path, infer_schema_length=None),
+    ".parquet": lambda path, header: pl.read_parquet(path),
 }
 
 
-def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1) -> pl.DataFrame:
+def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: bool = True) -> pl.DataFrame:
     """The examples of one data set, checked (each class must have a training text per fold), sampled and split.
 
     Columns: example (u32, the row number every later stage refers to), id, text, label (str), split (train, test
     or the name of a further test set) and group (u32): what stays on one side of every split and moves together in
     the bootstrap, equal texts and equal values of the column that `group` names.
 
+    Of images: a column image (encoded), and in the place of the text the digest of the pixels. With `decode` off there
+    is no such column, and equal images are those of equal bytes or paths: enough to check and to count.
+
     Raises:
         TesseraError: names the config key, the value or row, and what is allowed.
     """
     key = f"datasets.{name}"
-    raw = _read_file(key, spec["path"]) if "path" in spec else _read_hub(key, spec)
+    raw = _read_file(key, spec) if "path" in spec else _read_hub(key, spec)
     raw = _where(key, raw, spec.get("where", {}))
     frame = _columns(key, raw, spec)
     if "split" in spec:
         frame = frame.with_columns(split=_own_split(key, raw, spec["split"]))
     if spec.get("max_examples", len(frame)) < len(frame):
         frame = _sample(frame, spec["max_examples"], seed)
+    if holds(spec) == "image":
+        frame = _decoded(key, frame, spec, decode)
     if "split" not in spec:
         part = assign_parts(frame, TEST_PARTS, seed=seed, purpose="test split")
         frame = frame.with_columns(split=pl.Series(np.where(part == 0, "test", "train")))
     _check_classes(key, frame, folds)
     for shift, shift_spec in spec.get("shifts", {}).items():
-        frame = pl.concat([frame, _shift(f"{key}.shifts.{shift}", shift, {**_names(spec), **shift_spec}, frame)])
+        extra = _shift(f"{key}.shifts.{shift}", shift, {**_inherited(spec), **shift_spec}, frame, decode)
+        frame = pl.concat([frame, extra])
     group = frame["unit"].rank("dense").cast(pl.UInt32) - 1
     return frame.drop("unit").with_columns(group=group).with_row_index("example")
 
@@ -61,12 +69,12 @@ def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
         TesseraError: names the config key, the value or row, and what is allowed.
     """
     key, asked = f"datasets.{name}", spec["answered"]
-    raw = _read_file(key, spec["path"]) if "path" in spec else _read_hub(key, spec)
+    raw = _read_file(key, spec) if "path" in spec else _read_hub(key, spec)
     raw = _where(key, raw, spec.get("where", {}))
     for column in asked.get("choices", []):
         if column not in raw.columns or raw[column].dtype != pl.String:
             raise TesseraError(f"config key {key}.answered.choices: no column {column!r} of texts")
-        _no_row(f"{key}.answered", column, "no text", raw[column].fill_null("").str.strip_chars() == "")
+        no_row(f"{key}.answered", column, "no text", raw[column].fill_null("").str.strip_chars() == "")
     names = asked.get("choices") or asked["answers"]
     texts = [raw[column] if "choices" in asked else pl.Series([column]).new_from_index(0, len(raw)) for column in names]
     checked = _columns(key, raw.with_columns(label=pl.lit("unknown")), {**spec, "label": "label"})
@@ -93,7 +101,7 @@ def _right(key: str, raw: pl.DataFrame, column: str, choices: pl.Series, names: 
         for value, texts in zip(said, choices.to_list(), strict=True)
     ]
     right = pl.Series(found, dtype=pl.Int64)
-    _no_row(f"{key}.answered", "correct", f"none of {', '.join(names)}, their numbers or texts:", right.is_null(), said)
+    no_row(f"{key}.answered", "correct", f"none of {', '.join(names)}, their numbers or texts:", right.is_null(), said)
     return right
 
 
@@ -106,10 +114,10 @@ def count_examples(name: str, study: dict) -> int:
     if "answered" in spec and "path" in spec:
         return len(load_prompts(name, spec, seed=study["seed"]))
     if "path" in spec:
-        return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"]))
+        return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"], decode=False))
     shifts = spec.get("shifts", {}).items()
     return spec["max_examples"] + sum(
-        len(_read_file(f"datasets.{name}.shifts.{s}", shift["path"])) for s, shift in shifts
+        len(_read_file(f"datasets.{name}.shifts.{s}", {**_inherited(spec), **shift})) for s, shift in shifts
     )
 
 
@@ -172,15 +180,20 @@ def describe(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _read_file(key: str, path: str) -> pl.DataFrame:
-    file = resolve(path)
+def read_examples(file: str | Path) -> pl.DataFrame:
+    """The examples that `load_examples` left in a file, without the images, which may be large."""
+    return pl.scan_parquet(file).drop("image", strict=False).collect()
+
+
+def _read_file(key: str, spec: dict) -> pl.DataFrame:
+    file = resolve(spec["path"])
     if not file.is_file():
         raise TesseraError(f"config key {key}.path: there is no file {str(file)!r}")
     kind = Path(file.name.removesuffix(".zst").removesuffix(".gz")).suffix
     if kind not in READERS:
         raise TesseraError(f"config key {key}.path: {file.name!r} is none of {', '.join(READERS)} (or those with .zst)")
     try:
-        return READERS[kind](file)
+        return READERS[kind](file, spec.get("header", True))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TesseraError(f"config key {key}.path: {str(file)!r} cannot be read: {_first_line(error)}") from error
 
@@ -202,7 +215,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _names(spec: dict) -> dict:
-    return {column: spec[column] for column in ("text", "label", "id") if column in spec}
+    return {column: spec[column] for column in ("text", "image", "label", "id") if column in spec}
+
+
+def _inherited(spec: dict) -> dict:
+    """What a shift has of its data set, where its own entry says nothing else."""
+    return _names(spec) | {part: spec[part] for part in ("pixels", "header") if part in spec}
 
 
 def _where(key: str, raw: pl.DataFrame, where: dict[str, str]) -> pl.DataFrame:
@@ -219,29 +237,40 @@ def _where(key: str, raw: pl.DataFrame, where: dict[str, str]) -> pl.DataFrame:
 
 
 def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
-    """The columns id, text and label of `raw`, every row checked."""
+    """The columns id, text and label of `raw`, every row checked; of images place (row) and image."""
     for role, column in _names(spec).items():
         if column not in raw.columns:
             raise TesseraError(f"config key {key}.{role}: no column {column!r}; there: {', '.join(raw.columns)}")
     if raw.is_empty():
         raise TesseraError(f"config key {key}: the data set has no rows")
-    text, label = raw[spec["text"]], raw[spec["label"]]
+    image = images.image_column(key, raw, spec) if holds(spec) == "image" else None
+    text, label = raw[spec["text"]] if image is None else images.names(image), raw[spec["label"]]
     if text.dtype != pl.String:
         raise TesseraError(f"config key {key}.text: column {spec['text']!r} holds {text.dtype}, not strings")
     if not (label.dtype in (pl.String, pl.Boolean) or label.dtype.is_integer()):
         raise TesseraError(f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: {LABELS}")
-    _no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
-    _no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
+    no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
+    no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
     label = label.cast(pl.String).str.strip_chars()
     if label.str.contains(r"^-?\d+\.\d+$").all():
         raise TesseraError(f"config key {key}.label: {label[0]!r} is a fraction; allowed: {LABELS}")
     if "id" in spec:
         id = raw[spec["id"]].cast(pl.String)
-        _no_row(key, "id", "no id", id.is_null())
-        _no_row(key, "id", "an id seen before", ~id.is_first_distinct(), id)
+        no_row(key, "id", "no id", id.is_null())
+        no_row(key, "id", "an id seen before", ~id.is_first_distinct(), id)
     else:
         id = pl.Series(range(len(raw)), dtype=pl.UInt32).cast(pl.String)
-    return pl.DataFrame({"id": id, "text": text, "label": label, "unit": _units(key, raw, spec, text)})
+    frame = pl.DataFrame({"id": id, "text": text, "label": label, "unit": _units(key, raw, spec, text)})
+    return frame if image is None else frame.with_columns(place=pl.int_range(pl.len()), image=image)
+
+
+def _decoded(key: str, frame: pl.DataFrame, spec: dict, decode: bool) -> pl.DataFrame:
+    """Images encoded, their digests in the place of the text, and units joined where they share a digest."""
+    if not decode:
+        return frame.drop("place", "image")
+    image, text = images.encoded(key, frame, spec)
+    frame = frame.drop("place").with_columns(image, text)
+    return frame.with_columns(unit=joined(frame["unit"], text) if "group" in spec else text)
 
 
 def _units(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Series:
@@ -251,7 +280,7 @@ def _units(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Serie
     if spec["group"] not in raw.columns:
         raise TesseraError(f"config key {key}.group: no column {spec['group']!r}; there: {', '.join(raw.columns)}")
     group = raw[spec["group"]].cast(pl.String)
-    _no_row(key, "group", "no group", group.is_null())
+    no_row(key, "group", "no group", group.is_null())
     return joined(group, text)
 
 
@@ -264,18 +293,11 @@ def joined(first: pl.Series, second: pl.Series) -> pl.Series:
     return pl.Series(component[first_E]).cast(pl.String)
 
 
-def _no_row(key: str, role: str, what: str, bad: pl.Series, values: pl.Series | None = None) -> None:
-    if bad.any():
-        row = int(bad.arg_max())
-        value = f" {shorten(values[row])}" if values is not None else ""
-        raise TesseraError(f"config key {key}.{role}: row {row} has {what}{value} ({bad.sum()} such rows)")
-
-
 def _own_split(key: str, raw: pl.DataFrame, column: str) -> pl.Series:
     if column not in raw.columns:
         raise TesseraError(f"config key {key}.split: no column {column!r}; there: {', '.join(raw.columns)}")
     split = raw[column].cast(pl.String)
-    _no_row(key, "split", "no split", split.is_null())
+    no_row(key, "split", "no split", split.is_null())
     found = split.unique().sort().to_list()
     if not {"train", "test"} <= set(found):
         raise TesseraError(
@@ -295,10 +317,12 @@ def _sample(frame: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
     return kept.sort("row").drop("row", "order", "rank")
 
 
-def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame) -> pl.DataFrame:
+def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame, decode: bool) -> pl.DataFrame:
     if name in frame["split"].unique():
         raise TesseraError(f"config key {key}: the data set has a split of that name already")
-    extra = _columns(key, _where(key, _read_file(key, spec["path"]), spec.get("where", {})), spec)
+    extra = _columns(key, _where(key, _read_file(key, spec), spec.get("where", {})), spec)
+    if holds(spec) == "image":
+        extra = _decoded(key, extra, spec, decode)
     unknown = set(extra["label"]) - set(frame.filter(split="train")["label"])
     if unknown:
         raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} is no label of the training split")

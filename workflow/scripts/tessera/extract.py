@@ -14,7 +14,7 @@ import torch
 from tessera.errors import TesseraError
 from tessera.forward import Batch, forward
 from tessera.io import atomic, parquet_writer
-from tessera.models import TextModel, Tokens, tokenise
+from tessera.models import TextModel, contents
 from tessera.sae import Encoder, Scratch, SparseActivations, load_encoder
 
 logger = logging.getLogger("tessera")
@@ -56,14 +56,14 @@ def extract(
     hook: str | None = None,
     batch_tokens: int | None = None,
 ) -> pl.DataFrame:
-    """Write the folder `out` for one shard of `examples` (columns example, text).
+    """Write the folder `out` for one shard of `examples` (columns example, and text or image).
 
     latents/layer=L/width=W.parquet: a row per content token; hidden/layer=L.parquet: a row per example, pooled from
     what the layer's SAEs read (without SAEs: from `hook`, or the residual stream after the block).
 
     Returns a row per layer and width (null for the hidden states): examples, truncated ones, tokens, nonzeros.
     """
-    tokens = tokenise(model, examples["text"].to_list(), max_tokens, prepend_bos=prepend_bos)
+    tokens = model.read(contents(examples), max_tokens=max_tokens, prepend_bos=prepend_bos)
     numbers = examples["example"].to_numpy()
     # The product in the model's own precision: bfloat16 on a GPU, where float32 would cost several times as much.
     matmul = torch.bfloat16 if model.module.dtype == torch.bfloat16 else torch.float32
@@ -152,11 +152,12 @@ def _check_size(state_ND: torch.Tensor, encoder: Encoder, cell: tuple[int, str])
 
 def token_rows(batch: Batch, numbers: np.ndarray) -> dict[str, np.ndarray]:
     """Example, position and token id of each content token of a batch, example by example."""
-    row, position = np.nonzero(batch.content_BT)
+    row, column = np.nonzero(batch.content_BT)
+    position = column if batch.position_BT is None else batch.position_BT[row, column]
     return {
         "example": numbers[batch.examples[row]].astype(np.uint32),
         "position": position.astype(np.uint32),
-        "token_id": batch.ids_BT[row, position].astype(np.uint32),
+        "token_id": batch.ids_BT[row, column].astype(np.uint32),
     }
 
 
@@ -224,7 +225,7 @@ def _check_finite(state_ND: torch.Tensor, batch: Batch, examples_B: np.ndarray, 
 
 def cache_residuals(
     model: TextModel,
-    texts: list[str],
+    texts: list[str] | list[bytes],
     hooks: dict[int, str],
     out: Path,
     *,
@@ -234,13 +235,12 @@ def cache_residuals(
 ) -> None:
     """Cache the content tokens' activations at `hooks` (layer → hook), to train SAEs on: `layer=L.npy`, float32 [N, d].
 
-    Texts are read in the given order until `budget` content tokens are there.
+    Texts (or images) are read in the given order until `budget` content tokens are there.
     """
-    tokens = tokenise(model, texts, max_tokens, prepend_bos=prepend_bos)
+    tokens = model.read(texts, max_tokens=max_tokens, prepend_bos=prepend_bos)
     ends = np.cumsum(tokens.content_counts_E)
     used = int(np.searchsorted(ends, budget)) + 1
-    tokens = Tokens(tokens.ids[:used], tokens.content[:used], tokens.truncated[:used])
-    ends = ends[:used]
+    tokens, ends = tokens.first(used), ends[:used]
 
     def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray]]:
         content_BT = torch.from_numpy(batch.content_BT).to(model.device)
@@ -264,4 +264,4 @@ def cache_residuals(
                 arrays[layer][place_N] = state_ND
         for array in arrays.values():
             array.flush()
-    logger.info("cached %d content tokens of %d texts", int(ends[-1]), used)
+    logger.info("cached %d content tokens of %d examples", int(ends[-1]), len(tokens.ids))

@@ -59,7 +59,7 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
     with plt.rc_context(STYLE):
         rows = math.ceil(len(names) / 2)
         figure, axes = plt.subplots(
-            rows, 2, figsize=(COLUMN, 0.6 + 0.9 * rows), sharex=True, sharey=True, squeeze=False
+            rows, 2, figsize=(COLUMN, 0.6 + 0.9 * max(rows, 1.5)), sharex=True, sharey=True, squeeze=False
         )
         lines = [("hidden states", best.filter(features="hidden"), "0.55", "--", "x")]
         for index, width in enumerate(widths):

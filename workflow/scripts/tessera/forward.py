@@ -37,6 +37,7 @@ class Batch:
     ids_BT: np.ndarray
     content_BT: np.ndarray
     states: dict[int, torch.Tensor]  # layer → [B, T, d], on the model's device
+    position_BT: np.ndarray | None = None  # as in Inputs
 
 
 def plan_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
@@ -115,7 +116,19 @@ class _Stop(Exception):
 
 def catch(model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[int, str]) -> Batch:
     """One forward pass over `examples`: the activations [B, T, d] at the hook of each layer."""
-    ids_BT, mask_BT, content_BT = pad(model, tokens, examples)
+    inputs = model.inputs(tokens, examples)
+    states = run(model, inputs.arguments, hooks)
+    for layer, state in states.items():
+        if state.ndim != 3 or state.shape[:2] != inputs.content_BT.shape:
+            raise TesseraError(
+                f"{type(model.module).__name__}, layer {layer}: {hooks[layer]} is {tuple(state.shape)} for "
+                f"{inputs.content_BT.shape} examples and tokens; supported are models with one stack of equal blocks"
+            )
+    return Batch(examples, inputs.ids_BT, inputs.content_BT, states, inputs.position_BT)
+
+
+def run(model: TextModel, arguments: dict[str, torch.Tensor], hooks: dict[int, str]) -> dict[int, torch.Tensor]:
+    """One forward pass, ended where the last of `hooks` (layer → hook) is caught: layer → activations [B, T, d]."""
     caught: dict[int, torch.Tensor] = {}
 
     def keep(layer: int, state_BTD: torch.Tensor, transform: Callable | None) -> None:
@@ -125,30 +138,13 @@ def catch(model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[in
 
     handles = [_attach(model, layer, hook, keep) for layer, hook in hooks.items()]
     try:
-        model.module(
-            input_ids=torch.from_numpy(ids_BT).to(model.device),
-            attention_mask=torch.from_numpy(mask_BT).to(model.device),
-        )
+        model.module(**arguments)
     except _Stop:
         pass
     finally:
         for handle in handles:
             handle.remove()
-    return Batch(examples, ids_BT, content_BT, caught)
-
-
-def pad(model: TextModel, tokens: Tokens, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids, attention mask and content mask [B, T] of `examples`, padded on the right."""
-    longest = max(len(tokens.ids[example]) for example in examples)
-    ids_BT = np.full((len(examples), longest), model.tokenizer.pad_token_id or 0, dtype=np.int64)
-    mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
-    content_BT = np.zeros((len(examples), longest), dtype=bool)
-    for row, example in enumerate(examples):
-        length = len(tokens.ids[example])
-        ids_BT[row, :length] = tokens.ids[example]
-        mask_BT[row, :length] = 1
-        content_BT[row, :length] = tokens.content[example]
-    return ids_BT, mask_BT, content_BT
+    return caught
 
 
 def _attach(model: TextModel, layer: int, hook: str, keep: Callable):

@@ -11,6 +11,7 @@ TUNED = "results/models/model={model}"
 RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"
 TRAINED = "results/saes/model={model}/layer={layer}/width={width}/saelens"
 QUALITY = "results/saes/model={model}/layer={layer}/width={width}/quality.parquet"
+BORROWED = "results/saes/model={model}/layer={layer}/width={width}/borrowed.parquet"
 ENCODER = "results/saes/model={model}/layer={layer}/width={width}/encoder.safetensors"
 ACTIVATIONS = "results/activations/model={model}/data={data}/pass={number}/shard={shard}"
 SUMMARY = "results/summaries/model={model}/data={data}/pass={number}/shard={shard}/summary.parquet"
@@ -22,6 +23,7 @@ PROBE = (
 HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
 TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
 LENGTH = "results/baselines/length/data={data}/{part}.parquet"
+PIXELS = "results/baselines/pixels/data={data}/unit={unit}/{part}.parquet"
 TRANSFER = (
     "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
     "/pooling={pooling}/threshold={threshold}/{part}.parquet"
@@ -31,6 +33,8 @@ TRANSFER_HIDDEN = (
     "/{part}.parquet"
 )
 TRANSFER_TFIDF = "results/transfer/tfidf/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
+TRANSFER_PIXELS = "results/transfer/pixels/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
+MATCH = "results/matches/match={match}/{part}.parquet"
 JOINT = "joint"  # the source of a transfer that is all sources together
 
 

@@ -77,12 +77,12 @@ def parquet_writer(path: str | Path, schema: pa.Schema) -> Iterator[pq.ParquetWr
         yield writer
 
 
-def write_parquet(path: str | Path, table) -> None:
-    """Write a polars frame or an arrow table to `path`."""
+def write_parquet(path: str | Path, table, rows: int | None = None) -> None:
+    """Write a polars frame or an arrow table to `path`, `rows` to a row group."""
     if not isinstance(table, pa.Table):
         table = table.to_arrow()
     with parquet_writer(path, table.schema) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=rows)
 
 
 def write_table(files, name: str, table: pl.DataFrame) -> None:

@@ -1,14 +1,16 @@
-"""Any transformers text model: load it, find its blocks, and tokenise for it."""
+"""Any transformers model: load it, find its blocks, and tokenise for it. Models that read images: vision.py."""
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from tessera.config import count_layers, resolve
 from tessera.errors import TesseraError
@@ -16,6 +18,44 @@ from tessera.errors import TesseraError
 logger = logging.getLogger("tessera")
 
 TOKENISED_AT_ONCE = 1000  # texts: the tokenizer's own records of a text are large
+
+
+@dataclass
+class Tokens:
+    """Tokenised examples: per example its token ids [T] and which of them are content tokens [T].
+
+    `images`: the encoded images that a model of images is run on.
+    """
+
+    ids: list[np.ndarray]
+    content: list[np.ndarray]
+    truncated: np.ndarray
+    images: list[bytes] | None = None
+
+    @property
+    def content_counts_E(self) -> np.ndarray:
+        return np.array([mask.sum() for mask in self.content], dtype=np.int64)
+
+    def first(self, number: int) -> "Tokens":
+        """The first `number` examples."""
+        images = None if self.images is None else self.images[:number]
+        return replace(
+            self,
+            ids=self.ids[:number],
+            content=self.content[:number],
+            truncated=self.truncated[:number],
+            images=images,
+        )
+
+
+@dataclass
+class Inputs:
+    """What one forward pass reads: B examples, padded on the right to T tokens."""
+
+    ids_BT: np.ndarray
+    content_BT: np.ndarray
+    position_BT: np.ndarray | None  # of a token among the content tokens, for images; else its place in the row
+    arguments: dict[str, torch.Tensor]  # of the module's forward, on its device
 
 
 @dataclass
@@ -34,18 +74,40 @@ class TextModel:
     def d_model(self) -> int:
         return self.module.get_input_embeddings().embedding_dim
 
+    def read(self, contents: list[str], *, max_tokens: int, prepend_bos: bool = False) -> Tokens:
+        """The tokens of texts; see `tokenise`.
 
-@dataclass
-class Tokens:
-    """Tokenised examples: per example its token ids [T] and which of them are content tokens [T]."""
+        Raises:
+            TesseraError: they are images.
+        """
+        if isinstance(contents[0], bytes):
+            raise TesseraError("the data set holds images and the model reads texts: say reads: image for this model")
+        return tokenise(self, contents, max_tokens, prepend_bos=prepend_bos)
 
-    ids: list[np.ndarray]
-    content: list[np.ndarray]
-    truncated: np.ndarray
+    def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
+        """What a forward pass over `examples`, positions in `tokens`, reads."""
+        longest = max(len(tokens.ids[example]) for example in examples)
+        ids_BT = np.full((len(examples), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
+        mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
+        content_BT = np.zeros((len(examples), longest), dtype=bool)
+        for row, example in enumerate(examples):
+            length = len(tokens.ids[example])
+            ids_BT[row, :length] = tokens.ids[example]
+            mask_BT[row, :length] = 1
+            content_BT[row, :length] = tokens.content[example]
+        arguments = {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
+        arguments = {name: tensor.to(self.device) for name, tensor in arguments.items()}
+        return Inputs(ids_BT, content_BT, None, arguments)
 
-    @property
-    def content_counts_E(self) -> np.ndarray:
-        return np.array([mask.sum() for mask in self.content], dtype=np.int64)
+    def save(self, folder: Path) -> None:
+        """The module, and what reads for it, as transformers loads them."""
+        self.module.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def contents(examples: pl.DataFrame) -> list[str] | list[bytes]:
+    """What a model reads of examples: their images, where they have any, else their texts."""
+    return examples["image" if "image" in examples.columns else "text"].to_list()
 
 
 def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel) -> TextModel:
@@ -59,12 +121,32 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel
     Raises:
         TesseraError: the files are not there, are not what the config says, or hold no stack of blocks.
     """
+    if spec.get("reads") == "image":
+        from tessera.vision import load_image_model  # imports Pillow
+
+        return load_image_model(name, spec, source, seed=seed)
+    config, tokenizer, module, place = load_parts(
+        name, spec, source, lambda config: AutoTokenizer, seed=seed, kind=kind
+    )
+    if len(tokenizer) <= len(special_ids(tokenizer)) + 1:
+        raise TesseraError(f"config key models.{name}: {str(place)!r} has no tokenizer files")
+    _check_length(name, spec["max_tokens"], config)
+    return TextModel(module, tokenizer, find_blocks(module, config))
+
+
+def load_parts(
+    name: str, spec: dict, source: dict, reader: Callable, *, seed: int, kind=AutoModel
+) -> tuple[PretrainedConfig, object, PreTrainedModel, str | Path]:
+    """Config, tokenizer or processor (of the Auto class that `reader` gives for the config), frozen module and place.
+
+    Errors as of `load_model`.
+    """
     place, options = _place(name, source)
     device = pick_device(name, spec["device"])
     dtype = _dtype(spec["dtype"], device)
     try:
         config = AutoConfig.from_pretrained(place, **options)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        reads = reader(config).from_pretrained(place, **options)
         if "control_of" not in spec:
             options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
             module, loaded = kind.from_pretrained(place, **options)
@@ -72,18 +154,14 @@ def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel
         else:
             torch.manual_seed(seed)
             module, missing = kind.from_config(config, dtype=dtype), []
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TesseraError(f"config key models.{name}: {str(place)!r} cannot be loaded: {reason}") from error
     if missing:
         raise TesseraError(
             f"config key models.{name}: the weights in {str(place)!r} lack {len(missing)} tensors, such as {missing[0]}"
         )
-    if len(tokenizer) <= len(special_ids(tokenizer)) + 1:
-        raise TesseraError(f"config key models.{name}: {str(place)!r} has no tokenizer files")
-    _check_length(name, spec["max_tokens"], config)
-    module = module.to(device).eval().requires_grad_(False)
-    return TextModel(module, tokenizer, find_blocks(module, config))
+    return config, reads, module.to(device).eval().requires_grad_(False), place
 
 
 def _place(name: str, source: dict) -> tuple[str | Path, dict]:

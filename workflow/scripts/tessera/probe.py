@@ -218,7 +218,7 @@ class Task:
         for split in self.test_splits:
             rows = self.split_E == split
             probability_EC = probe.probabilities(features_EK[rows])
-            found = score(self.label_E[rows], probability_EC, self._weights(split))
+            found = score(self.label_E[rows], probability_EC, self.weights(split))
             scores.append({"split": split, "examples": int(rows.sum()), **found, **about})
             predictions.append(self._predictions(rows, probability_EC))
         return Cell(
@@ -227,7 +227,7 @@ class Task:
             _coefficients(probe, thresholding),
         )
 
-    def _weights(self, split: str) -> np.ndarray:
+    def weights(self, split: str) -> np.ndarray:
         """The resamples of a split, the same for every cell of the data set."""
         if split not in self._resampled:
             group_E = self.examples["group"].to_numpy()[self.split_E == split]
@@ -260,3 +260,17 @@ def _coefficients(probe: Probe, thresholding: Thresholding | None) -> pl.DataFra
             "scale": np.tile(np.append(scale_K, 1.0), len(names)).astype(np.float32),
         }
     ).with_columns(latent=pl.when(pl.col("latent") >= 0).then("latent"))
+
+
+def read_probe(scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str]) -> tuple[Probe, Thresholding]:
+    """The probe of a cell, from what `Cell.write` left of it, and the thresholding that makes its matrix."""
+    about, rows = scores.row(0, named=True), len(names) - 1 if len(names) == 2 else len(names)
+    weights_CK = coefficients["weight"].to_numpy().reshape(rows, -1).astype(np.float64)  # the intercept is the last
+    of_one = coefficients.head(weights_CK.shape[1] - 1)
+    probe = Probe(
+        classes=names,
+        weights_CK=weights_CK[:, :-1],
+        intercept_C=weights_CK[:, -1],
+        **{key: about[key] for key in ("C", "cv_macro_f1", "converged", "fit_seconds")},
+    )
+    return probe, Thresholding(about["tau"], of_one["latent"].to_numpy().astype(np.int64), of_one["scale"].to_numpy())

@@ -20,7 +20,9 @@ HIVE = {
     "shard": pl.Int64,
     "scenario": pl.String,
     "source": pl.String,
+    "match": pl.String,
 }
+UNITS = ("tfidf", "pixels")  # kinds whose unit stands in the column pooling
 CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]
 
 
@@ -34,13 +36,13 @@ def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
 def merge_cells(parts: dict[str, list[str]]) -> pl.LazyFrame:
     """One part (scores, predictions or coefficients) of every cell, its place in the grid in front.
 
-    `parts` maps sae, hidden and tfidf to the files of their cells.
+    `parts` maps sae, hidden, tfidf, length and pixels to the files of their cells.
     """
     kinds = []
     for kind, files in parts.items():
         if files:
             frame = scan(files).with_columns(features=pl.lit(kind))
-            kinds.append(frame.rename({"unit": "pooling"}) if kind == "tfidf" else frame)
+            kinds.append(frame.rename({"unit": "pooling"}) if kind in UNITS else frame)
     place = pl.LazyFrame(schema={key: HIVE.get(key, pl.String) for key in CELL})
     merged = pl.concat([place, *kinds], how="diagonal")
     return merged.select(*CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
@@ -76,6 +78,7 @@ CONTESTANTS = {
     "hidden states": (pl.col("features") == "hidden") & ~pl.col("control"),
     "TF-IDF": pl.col("features") == "tfidf",
     "text length": pl.col("features") == "length",
+    "pixels": pl.col("features") == "pixels",
     "random SAE": (pl.col("features") == "sae") & pl.col("control"),
     "random hidden": (pl.col("features") == "hidden") & pl.col("control"),
 }
@@ -131,7 +134,7 @@ def roles(scores: pl.DataFrame, target: str | None, controls: dict[str, str]) ->
         for features, kind in (("sae", "SAE"), ("hidden", "hidden states")):
             cells = (pl.col("features") == features) & (pl.col("model") == model)
             found.append(Role(role, kind, model, controls.get(model), cells))
-    return found + [Role("control", kind, None, ANY, CONTESTANTS[kind]) for kind in ("TF-IDF", "text length")]
+    return found + [Role("control", kind, None, ANY, CONTESTANTS[kind]) for kind in ("TF-IDF", "text length", "pixels")]
 
 
 def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], controls: dict[str, str]) -> pl.DataFrame:

@@ -104,8 +104,7 @@ def train(
         TesseraError: there are fewer tokens than one batch, or L0 comes out off `k` by a factor of 2.
     """
     tokens_ND = np.load(cache, mmap_mode="r")
-    split = len(tokens_ND) - min(int(np.ceil(len(tokens_ND) * HELD_OUT)), HELD_OUT_MOST)
-    train_ND, held_out_ND = tokens_ND[:split], tokens_ND[split:]
+    train_ND, held_out_ND = held_out(tokens_ND)
     if len(train_ND) < batch_tokens:
         raise TesseraError(
             f"{cache}: {len(train_ND)} training tokens, fewer than batch_tokens: {batch_tokens}; add texts"
@@ -151,6 +150,27 @@ def train(
     shutil.rmtree(checkpoint, ignore_errors=True)
     remove_parts(checkpoint)  # of a killed `_save`
     logger.info("width %d: %s", width, quality.row(0, named=True))
+    return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
+
+
+def held_out(tokens_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cached tokens to train on, and the last ones, which training never sees."""
+    split = len(tokens_ND) - min(int(np.ceil(len(tokens_ND) * HELD_OUT)), HELD_OUT_MOST)
+    return tokens_ND[:split], tokens_ND[split:]
+
+
+def measure_borrowed(folder: Path, cache: Path, architecture: str) -> pl.DataFrame:
+    """The quality of the SAE in `folder` on another model's held-out activations, as `train` gives its own.
+
+    Raises:
+        TesseraError: that model's activations have another size.
+    """
+    sae, tokens_ND = SAE.load_from_disk(folder, device="cpu"), np.load(cache, mmap_mode="r")
+    if sae.cfg.d_in != tokens_ND.shape[1]:
+        raise TesseraError(
+            f"{folder}: the SAE reads {sae.cfg.d_in} dimensions, the model has {tokens_ND.shape[1]} there"
+        )
+    quality = measure(sae, held_out(tokens_ND)[1])
     return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
 
 

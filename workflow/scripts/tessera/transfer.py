@@ -179,7 +179,9 @@ def check_scenarios(study: dict) -> None:
         needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
         if any({"hub", "answered"} & set(study["datasets"][data]) for data in needed):
             continue  # the jobs check them
-        frames = {data: load_examples(data, study["datasets"][data], seed=study["seed"]) for data in needed}
+        frames = {
+            data: load_examples(data, study["datasets"][data], seed=study["seed"], decode=False) for data in needed
+        }
         kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
         for sources in [*([source] for source in spec["sources"]), *([spec["sources"]] if spec["joint"] else [])]:
             try:

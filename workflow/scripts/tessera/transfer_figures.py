@@ -9,7 +9,7 @@ import polars as pl
 from tessera.figures import COLOURS, COLUMN, F1, STYLE, bars, hide_beyond, pooling_order, threshold_order
 from tessera.grid import JOINT, parse_width
 
-KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF"}
+KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF", "pixels": "pixels"}
 
 
 def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:

@@ -9,9 +9,8 @@ import torch
 
 from tessera.data import classes
 from tessera.errors import TesseraError
-from tessera.forward import pad
 from tessera.io import atomic
-from tessera.models import TextModel, tokenise
+from tessera.models import TextModel, contents
 
 logger = logging.getLogger("tessera")
 
@@ -33,16 +32,17 @@ def tune(
 ) -> None:
     """Train all weights, and a linear head on the mean of the last layer's content tokens, to tell the labels.
 
-    The model without the head, and its tokenizer, are saved to the folder `out`.
+    The model without the head, and its tokenizer or image processor, are saved to the folder `out`.
 
     Args:
-        examples: the training split (columns text, label), read in seeded shuffles until `steps` batches are through.
+        examples: the training split (columns text or image, and label), read in seeded shuffles until `steps` batches
+            are through.
 
     Raises:
         TesseraError: the loss is not finite.
     """
     torch.manual_seed(seed)
-    tokens = tokenise(model, examples["text"].to_list(), max_tokens, prepend_bos=prepend_bos)
+    tokens = model.read(contents(examples), max_tokens=max_tokens, prepend_bos=prepend_bos)
     names = classes(examples["label"])
     label_E = torch.tensor([names.index(label) for label in examples["label"]], device=model.device)
     module = model.module.requires_grad_(True).train()
@@ -52,9 +52,9 @@ def tune(
     order, loss_sum, hits, seen = _shuffles(len(examples), batch * steps, seed), 0.0, 0, 0
     for step in range(steps):
         rows = order[step * batch : (step + 1) * batch]
-        ids_BT, mask_BT, content_BT = (torch.from_numpy(part).to(model.device) for part in pad(model, tokens, rows))
-        state_BTD = module(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-        content_BT1 = content_BT[..., None].to(state_BTD.dtype)
+        inputs = model.inputs(tokens, rows)
+        state_BTD = module(**inputs.arguments).last_hidden_state
+        content_BT1 = torch.from_numpy(inputs.content_BT).to(model.device)[..., None].to(state_BTD.dtype)
         logits_BC = head((state_BTD * content_BT1).sum(dim=1) / content_BT1.sum(dim=1))
         label_B = label_E[torch.from_numpy(rows).to(model.device)]
         loss = torch.nn.functional.cross_entropy(logits_BC, label_B)
@@ -71,8 +71,8 @@ def tune(
             logger.info("step %d of %d: loss %.3f, accuracy %.3f", step + 1, steps, loss_sum / seen, hits / seen)
             loss_sum, hits, seen = 0.0, 0, 0
     with atomic(out) as part:
-        module.eval().save_pretrained(part)
-        model.tokenizer.save_pretrained(part)
+        module.eval()
+        model.save(part)
         for file in part.glob("*.safetensors"):
             file.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
 

@@ -1,0 +1,192 @@
+"""Matching: latents of one SAE matched to another's on unlabelled texts, and the probes carried across the match."""
+
+from tessera.pairs import SIDES, same_sae
+
+
+def match_sides(wildcards):
+    match = STUDY["matches"][wildcards.match]
+    return {side: {**match[side], "latents": grid.parse_width(match[side]["width"])} for side in SIDES}
+
+
+def match_texts(wildcards):
+    return STUDY["matches"][wildcards.match]["texts"]
+
+
+def match_data(wildcards):
+    return STUDY["matches"][wildcards.match]["data"]
+
+
+def match_all(wildcards):
+    """The data sets of a match, each once."""
+    return list(dict.fromkeys([*match_texts(wildcards), *match_data(wildcards)]))
+
+
+def is_same_sae(wildcards):
+    return same_sae(STUDY["matches"][wildcards.match], STUDY)
+
+
+def of_side(side, pattern, data, **axes):
+    """Files of one side of a match: its axes vary fastest, in the order given."""
+
+    def files(wildcards):
+        cell = STUDY["matches"][wildcards.match][side]
+        return [file for name in data(wildcards) for file in expand(pattern, **cell, data=name, **axes)]
+
+    return files
+
+
+def features_to_match(side):
+    """Pooling by pooling, the data sets in the order of match_texts."""
+    return lambda wildcards: [
+        file for pooling in POOLINGS for file in of_side(side, grid.FEATURES, match_texts, pooling=pooling)(wildcards)
+    ]
+
+
+def shards_to_match(side, data):
+    """The activations that hold both the latents and the hidden states of one side."""
+
+    def files(wildcards):
+        cell = STUDY["matches"][wildcards.match][side]
+        number = grid.pass_of(MODELS, **cell)
+        return [
+            grid.ACTIVATIONS.format(model=cell["model"], data=name, number=number, shard=shard)
+            for name in data(wildcards)
+            for shard in shards(name)
+        ]
+
+    return files
+
+
+rule match:
+    input:
+        **{f"features_{side}": features_to_match(side) for side in SIDES},
+        **{f"shards_{side}": shards_to_match(side, match_texts) for side in SIDES},
+        examples=lambda wildcards: expand(grid.EXAMPLES, data=match_texts(wildcards)),
+    output:
+        **{part: grid.MATCH.format(match="{match}", part=part) for part in ("maps", "matches", "histograms")},
+    log:
+        "logs/match/match={match}.log",
+    benchmark:
+        "results/benchmarks/match/match={match}.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        sides=match_sides,
+        texts=match_texts,
+        same=is_same_sae,
+        poolings=POOLINGS,
+        seed=SEED,
+        version=VERSIONS["match"],
+    message:
+        "{wildcards.match}: matching latents"
+    script:
+        "../scripts/match.py"
+
+
+rule carry:
+    input:
+        **{f"features_{side}": of_side(side, grid.FEATURES, match_data, pooling=POOLINGS) for side in SIDES},
+        **{f"shards_{side}": shards_to_match(side, match_all) for side in SIDES},
+        **{
+            f"probes_{side}": of_side(
+                side,
+                grid.PROBE,
+                match_data,
+                pooling=POOLINGS,
+                threshold=THRESHOLDS,
+                selection=SELECTIONS,
+                part=["scores", "coefficients"],
+            )
+            for side in SIDES
+        },
+        **{
+            f"linear_{side}": of_side(
+                side, grid.HIDDEN, match_data, pooling=HIDDEN_POOLINGS, part=["scores", "coefficients"]
+            )
+            for side in SIDES
+        },
+        examples=lambda wildcards: expand(grid.EXAMPLES, data=match_all(wildcards)),
+        maps=grid.MATCH.format(match="{match}", part="maps"),
+    output:
+        **{part: grid.MATCH.format(match="{match}", part=part) for part in ("scores", "predictions", "claims")},
+    log:
+        "logs/carry/match={match}.log",
+    benchmark:
+        "results/benchmarks/carry/match={match}.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        sides=match_sides,
+        texts=match_texts,
+        data=match_data,
+        all=match_all,
+        poolings=POOLINGS,
+        thresholds=THRESHOLDS,
+        selections=SELECTIONS,
+        hidden_poolings=HIDDEN_POOLINGS,
+        settings={"seed": SEED, **STUDY["probe"]},
+        version=VERSIONS["carry"],
+    message:
+        "{wildcards.match}: probes carried across"
+    script:
+        "../scripts/carry.py"
+
+
+MATCH_PARTS = ["maps", "matches", "histograms", "scores", "predictions", "claims"]
+MATCH_TABLES = ["matches", "match_best", "match_scores", "match_claims"]
+MATCH_FIGURES = ["correlations", "scores"]
+MATCH_FRAMES = [*MATCH_TABLES, "matched_latents", "match_histograms", "match_predictions"]
+
+
+rule match_tables:
+    input:
+        **{part: expand(grid.MATCH, match=STUDY["matches"], part=part) for part in MATCH_PARTS},
+    output:
+        **{table: f"results/tables/{table}.parquet" for table in MATCH_FRAMES},
+        **{f"{table}_csv": f"results/tables/{table}.csv" for table in MATCH_TABLES},
+    log:
+        "logs/match_tables.log",
+    benchmark:
+        "results/benchmarks/match_tables.tsv"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        matches=STUDY["matches"],
+        version=VERSIONS["tables"],
+    message:
+        "tables of matches"
+    script:
+        "../scripts/match_tables.py"
+
+
+rule draw_match:
+    input:
+        correlations="results/tables/match_histograms.parquet",  # figure by figure, in the order of MATCH_FIGURES
+        scores="results/tables/match_best.parquet",
+    output:
+        pdf=expand("results/figures/match={{match}}/{figure}.pdf", figure=MATCH_FIGURES),
+        png=expand("results/figures/match={{match}}/{figure}.png", figure=MATCH_FIGURES),
+    log:
+        "logs/draw_match/match={match}.log",
+    benchmark:
+        "results/benchmarks/draw_match/match={match}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        version=VERSIONS["figures"],
+    message:
+        "figures of {wildcards.match}"
+    script:
+        "../scripts/draw_match.py"

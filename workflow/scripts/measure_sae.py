@@ -1,0 +1,15 @@
+"""Measure an SAE of one model on another's activations."""
+
+from pathlib import Path
+
+import torch
+from tessera.io import write_parquet
+from tessera.job import job
+
+with job(snakemake):
+    from tessera.train import measure_borrowed  # imports sae_lens
+
+    torch.set_num_threads(snakemake.threads)
+    cache = Path(snakemake.input.residuals) / f"layer={snakemake.wildcards.layer}.npy"
+    quality = measure_borrowed(Path(snakemake.input.sae), cache, snakemake.params.architecture)
+    write_parquet(snakemake.output[0], quality)

@@ -1,0 +1,69 @@
+"""Which SAE a width of a model has, where models share SAEs, and pairs of SAEs to match."""
+
+from tessera import kinds
+from tessera.errors import TesseraError
+from tessera.grid import split_width
+
+SIDES = ("a", "b")
+
+
+def sae_entry(model: dict, width: str) -> str:
+    """Name of the entry of saes that a width of a model comes from."""
+    return split_width(width)[1] or model["saes"]
+
+
+def sae_owner(model: str, width: str, study: dict) -> tuple[str, str]:
+    """Model and width whose SAE a width of a model has: its own, or what an entry of saes with `of` borrows."""
+    entry = study["saes"][sae_entry(study["models"][model], width)]
+    return (entry["of"], split_width(width)[0]) if "of" in entry else (model, width)
+
+
+def same_sae(match: dict, study: dict) -> bool:
+    """Have both sides of a match the very same SAE, so that latent i of one is latent i of the other?"""
+    owners = [sae_owner(match[side]["model"], match[side]["width"], study) for side in SIDES]
+    entries = [sae_entry(study["models"][model], width) for model, width in owners]
+    bare = [(match[side]["layer"], split_width(width)[0]) for side, (_, width) in zip(SIDES, owners, strict=True)]
+    trained = any("train" in study["saes"][entry] for entry in entries)
+    return bare[0] == bare[1] and entries[0] == entries[1] and (owners[0] == owners[1] or not trained)
+
+
+def check_borrowed(key: str, name: str, layer: str, width: str, study: dict) -> None:
+    """Is there an SAE of this layer and width that is the other model's own, and read at the same place?
+
+    Raises:
+        TesseraError: says what is missing.
+    """
+    owner, bare = sae_owner(name, width, study)
+    borrowed = sae_entry(study["models"][name], width)
+    entry, other = f"saes.{borrowed}.of", study["models"][owner]
+    if "trained_on" in study["saes"][borrowed]:
+        raise TesseraError(f"config key saes.{borrowed}.trained_on: that is said where the SAEs of {owner} come from")
+    if not any(bare in one_pass.get(layer, []) for one_pass in other["passes"]):
+        raise TesseraError(f"config key {key}: {owner}, whose SAE this is, has no width {bare} at layer {layer}")
+    if "of" in study["saes"].get(other.get("saes"), {}):
+        raise TesseraError(
+            f"config key {entry}: the SAEs of {owner} are borrowed themselves; name the model they are of"
+        )
+    if study["models"][name].get("hook") != other.get("hook"):
+        raise TesseraError(f"config key models.{name}.hook: not that of {owner}, whose SAE it uses at layer {layer}")
+
+
+def check_match(key: str, match: dict, study: dict) -> None:
+    """Are both sides SAEs of the grid?
+
+    Raises:
+        TesseraError: names the side, and what there is.
+    """
+    for side in SIDES:
+        cell = match[side]
+        for data in [*match["texts"], *match["data"]]:
+            kinds.check_learns(f"{key}.{'texts' if data in match['texts'] else 'data'}", cell["model"], data, study)
+        passes = study["models"][cell["model"]]["passes"]
+        there = [f"{layer}: {width}" for one in passes for layer, widths in one.items() for width in widths]
+        if f"{cell['layer']}: {cell['width']}" not in there:
+            raise TesseraError(
+                f"config key {key}.{side}: {cell['model']} has no layer {cell['layer']} with width {cell['width']} in "
+                f"its passes; there: {', '.join(there) or 'none with an SAE'}"
+            )
+    if match["a"] == match["b"]:
+        raise TesseraError(f"config key {key}: a and b are the same SAE of the same model")

@@ -1,0 +1,20 @@
+"""Fit the probes of pixels on a source, score them on all its targets."""
+
+from pathlib import Path
+
+from tessera.baselines import pixels, standardise
+from tessera.data import read_examples
+from tessera.io import write_parquet
+from tessera.job import job
+from tessera.transfer import Transfer
+
+with job(snakemake) as log:
+    data, files = snakemake.params.data, snakemake.input.examples
+    examples = dict(zip(data, map(read_examples, files), strict=True))
+    transfer = Transfer(examples, **snakemake.params.scenario, **snakemake.params.settings)
+    for unit in snakemake.params.units:
+        features = {name: pixels(Path(file), unit) for name, file in zip(data, files, strict=True)}
+        found = transfer.run(features, standardise)
+        log.info("%s: %s", unit, found["scores"].to_dicts())
+        for file in (out for out in snakemake.output if f"/unit={unit}/" in out):
+            write_parquet(file, found[Path(file).stem])
