@@ -91,8 +91,8 @@ rule measure_sae:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         architecture=trained_architecture,
         version=VERSIONS["train_sae"],

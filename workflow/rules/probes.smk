@@ -98,8 +98,8 @@ rule probe_pixels:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         units=PIXEL_UNITS,
         settings={"seed": SEED, **STUDY["probe"]},

@@ -95,8 +95,8 @@ rule transfer_pixels:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         data=transfer_data,
         scenario=transfer_spec,
