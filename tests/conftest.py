@@ -1,7 +1,11 @@
-"""Fixtures that several test files share: small models of every architecture, made once."""
+"""Fixtures that several test files share: small models of every architecture, and a finished study, made once."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 import tiny
+from runs import make_study, snakemake
 from tessera.models import load_model
 
 
@@ -25,3 +29,17 @@ def model(request, loaded):
 @pytest.fixture
 def bert(loaded):
     return loaded["bert"]
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    """A finished study: look, do not touch."""
+    folder = make_study(tmp_path_factory.mktemp("study") / "study")
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(study, tmp_path) -> Path:
+    """A copy of the finished study, to break."""
+    return Path(shutil.copytree(study, tmp_path / "copy"))

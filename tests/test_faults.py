@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,10 +10,9 @@ import polars as pl
 import pytest
 import tiny
 import yaml
+from runs import snakemake, start
 
-ROOT = Path(__file__).parents[1]
 ROUNDS, SHARDS, EXAMPLES = 10, 4, 30
-COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
 
 
 def make_study(folder: Path, sae: Path) -> Path:
@@ -37,21 +34,6 @@ def make_study(folder: Path, sae: Path) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Snakemake in a process group of its own, so that its jobs die with it."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with (folder / "run.log").open("w") as log:
-        return subprocess.Popen(
-            [*COMMAND, *arguments], cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-
-
-def finish(folder: Path, *arguments: str) -> str:
-    """Run to the end; what Snakemake printed."""
-    assert start(folder, *arguments).wait() == 0, (folder / "run.log").read_text()
-    return (folder / "run.log").read_text()
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     files = [file for file in (folder / "results" / "activations").rglob("*.parquet") if ".part" not in str(file)]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
@@ -62,7 +44,7 @@ def undisturbed(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("faults")
     tiny.save_sae(root / "sae", "jumprelu", width=96)
     folder = make_study(root / "undisturbed", root / "sae")
-    finish(folder, "--cores", "2", "activations")
+    snakemake(folder, "activations")
     return folder
 
 
@@ -77,10 +59,10 @@ def test_activations_killed_at_random_and_resumed_are_the_same_bytes(undisturbed
         for name, found in contents(folder).items():  # whatever has its final name is whole
             assert found == expected[name]
     before = {name: (folder / name).stat().st_mtime_ns for name in contents(folder)}
-    finish(folder, "--unlock")
-    finish(folder, "--cores", "2", "activations")
+    snakemake(folder, "--unlock")
+    snakemake(folder, "activations")
     assert contents(folder) == expected
     assert not list((folder / "results").rglob("*.part"))
     redone = {name for name in before if (folder / name).stat().st_mtime_ns != before[name]}
     assert len({name.split("shard=")[1].split("/")[0] for name in redone}) <= 1  # the one that the last kill hit
-    assert "Nothing to be done" in finish(folder, "--cores", "1", "activations")
+    assert "Nothing to be done" in snakemake(folder, "activations")

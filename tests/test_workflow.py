@@ -1,10 +1,7 @@
 """The real workflow on a tiny study: a run, its results, reruns and refusals."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,91 +9,9 @@ import polars as pl
 import pytest
 import tiny
 import yaml
+from runs import CELL, CELLS, change, planned, snakemake, texts
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-
-ROOT = Path(__file__).parents[1]
-CELLS = "results/probes/model=bert/layer=1/width=64/data=weather"
-CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
-
-
-def texts(name: str, size: int, seed: int) -> pl.DataFrame:
-    """Made-up word lists: two words tell the classes apart, most of the time."""
-    generator = np.random.default_rng(seed)
-    label = generator.integers(2, size=size)
-    rows = [list(generator.choice(tiny.WORDS, size=generator.integers(3, 12))) for _ in range(size)]
-    for row, truth in zip(rows, label, strict=True):
-        row[0] = ("rain", "moon")[truth if generator.random() < 0.9 else 1 - truth]
-    ids = [f"{name}-{index}" for index in range(size)]
-    return pl.DataFrame(
-        {"key": ids, "sentence": [" ".join(row) for row in rows], "class": np.array(["wet", "dry"])[label]}
-    )
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
-    """A folder with a model, two data sets and a config; run once."""
-    folder = tmp_path_factory.mktemp("study")
-    tiny.save_model("bert", folder / "bert")
-    texts("w", 120, 0).write_csv(folder / "weather.csv")
-    texts("s", 40, 1).write_ndjson(folder / "shifted.jsonl")
-    texts("o", 90, 2).with_columns(part=pl.Series(["train"] * 60 + ["test"] * 30)).write_parquet(folder / "own.parquet")
-    columns = {"text": "sentence", "label": "class", "id": "key"}
-    config = {
-        "seed": 3,
-        "models": {
-            "bert": {"path": "bert", "max_tokens": 16, "saes": "trained", "passes": [{1: [64], 2: []}]},
-            "random": {"control_of": "bert", "max_tokens": 16, "passes": [{1: []}]},
-        },
-        "saes": {
-            "trained": {"train": {"texts": ["weather", "own"], "k": 4, "tokens": 1024, "steps": 8, "batch_tokens": 64}}
-        },
-        "datasets": {
-            "weather": {"path": "weather.csv", **columns, "shifts": {"late": {"path": "shifted.jsonl"}}},
-            "own": {"path": "own.parquet", **columns, "split": "part"},
-        },
-        "shard_size": 70,
-        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"], "selections": ["none", "anova-4"]},
-        "probe": {"C": [0.1, 1], "folds": 3, "resamples": 100},
-    }
-    (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    snakemake(folder)
-    return folder
-
-
-def snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
-    """Run the workflow on the study in `folder`; what it printed."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2"]
-    done = subprocess.run(
-        [*command, "--configfile", "study.yaml", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    printed = done.stdout + done.stderr
-    assert (done.returncode != 0) == fails, printed
-    return printed
-
-
-def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Jobs that a run would do, by rule, the target apart."""
-    printed = snakemake(folder, "--dry-run", *arguments)
-    found = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
-
-
-def change(folder: Path, edit) -> None:
-    """Apply `edit` to the study's config."""
-    config = yaml.safe_load((folder / "study.yaml").read_text())
-    edit(config)
-    (folder / "study.yaml").write_text(yaml.safe_dump(config))
-
-
-@pytest.fixture
-def copy(study, tmp_path) -> Path:
-    """A copy of the finished study, to break."""
-    return Path(shutil.copytree(study, tmp_path / "copy"))
 
 
 def test_every_cell_is_in_the_tables(study):

@@ -16,8 +16,8 @@ rule extract:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         model=model_identity,
         layers=pass_layers,

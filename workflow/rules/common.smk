@@ -69,6 +69,15 @@ wildcard_constraints:
     pooling=r"[a-z0-9]+",
 
 
+def grows(amount):
+    """Memory (MB) or runtime (minutes) of a rule: as much again with every attempt that a profile's retries allow."""
+
+    def resource(wildcards, attempt):
+        return amount * attempt
+
+    return resource
+
+
 def model_identity(wildcards):
     """What of a model decides its activations, by value."""
     return identity_of(wildcards.model)

@@ -14,8 +14,8 @@ rule answers:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         spec=raw_spec,
         model=answering_model,
@@ -39,8 +39,8 @@ rule examples:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         spec=data_spec,
         seed=SEED,

@@ -13,8 +13,8 @@ rule pool:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         poolings=POOLINGS,
         version=VERSIONS["features"],

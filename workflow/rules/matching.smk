@@ -71,8 +71,8 @@ rule match:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         sides=match_sides,
         texts=match_texts,
@@ -119,8 +119,8 @@ rule carry:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         sides=match_sides,
         texts=match_texts,
@@ -158,8 +158,8 @@ rule match_tables:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         matches=STUDY["matches"],
         version=VERSIONS["tables"],
@@ -183,8 +183,8 @@ rule draw_match:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         version=VERSIONS["figures"],
     message:

@@ -14,8 +14,8 @@ rule tune:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         recipe=tuning_recipe,
         base=tuning_base,
@@ -39,8 +39,8 @@ rule residuals:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         model=model_identity,
         hooks=hooks_to_cache,
@@ -65,8 +65,8 @@ rule train_sae:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         recipe=training_recipe,
         width=latents,
@@ -91,8 +91,8 @@ rule measure_sae:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         architecture=trained_architecture,
         version=VERSIONS["train_sae"],
@@ -114,8 +114,8 @@ rule prepare_sae:
     conda:
         "../../envs/activations.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=grows(4000),
+        runtime=grows(20),
     params:
         width=latents,
         release=sae_release,

@@ -21,8 +21,8 @@ rule probe:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         poolings=POOLINGS,
         thresholds=THRESHOLDS,
@@ -48,8 +48,8 @@ rule probe_hidden:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         poolings=HIDDEN_POOLINGS,
         settings={"seed": SEED, **STUDY["probe"]},
@@ -73,8 +73,8 @@ rule probe_text:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         units=TFIDF_UNITS,
         length=WITH_LENGTH,
@@ -98,8 +98,8 @@ rule probe_pixels:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         units=PIXEL_UNITS,
         settings={"seed": SEED, **STUDY["probe"]},

@@ -16,8 +16,8 @@ rule tables:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         controls=CONTROLS,
         published_l0=PUBLISHED_L0,
@@ -50,8 +50,8 @@ rule claims:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         behaviour=BEHAVIOUR,
         controls=CONTROLS,
@@ -78,8 +78,8 @@ rule draw:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         models=list(DRAWN),
         version=VERSIONS["figures"],
@@ -102,8 +102,8 @@ rule draw_claims:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         version=VERSIONS["figures"],
     message:

@@ -14,8 +14,8 @@ rule transfer:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         data=transfer_data,
         scenario=transfer_spec,
@@ -43,8 +43,8 @@ rule transfer_hidden:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         data=transfer_data,
         scenario=transfer_spec,
@@ -69,8 +69,8 @@ rule transfer_tfidf:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         data=transfer_data,
         scenario=transfer_spec,
@@ -95,8 +95,8 @@ rule transfer_pixels:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         data=transfer_data,
         scenario=transfer_spec,
@@ -123,8 +123,8 @@ rule transfer_tables:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         controls=CONTROLS,
         resamples=STUDY["probe"]["resamples"],
@@ -150,8 +150,8 @@ rule draw_transfer:
     conda:
         "../../envs/figures.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         version=VERSIONS["figures"],
     message:

@@ -8,12 +8,13 @@ from tessera.job import job
 
 with job(snakemake):
     scores, best = pl.read_parquet(snakemake.input.scores), pl.read_parquet(snakemake.input.best)
-    drawn = {"results/figures/baselines": figures.baselines(best)}
+    drawn = {"baselines": figures.baselines(best)}
     for model in snakemake.params.models:
-        drawn[f"results/figures/model={model}/layer_width"] = figures.layer_width(scores, model)
+        drawn[f"model={model}/layer_width"] = figures.layer_width(scores, model)
         if model in scores.filter(features="sae")["model"]:
-            drawn[f"results/figures/model={model}/pooling_threshold"] = figures.pooling_threshold(scores, model)
+            drawn[f"model={model}/pooling_threshold"] = figures.pooling_threshold(scores, model)
         if scores.filter(features="sae", model=model)["selection"].n_unique() > 1:
-            drawn[f"results/figures/model={model}/selection"] = figures.selection(scores, model)
+            drawn[f"model={model}/selection"] = figures.selection(scores, model)
     for pdf, png in zip(snakemake.output.pdf, snakemake.output.png, strict=True):
-        figures.save(drawn[str(Path(pdf).with_suffix(""))], Path(pdf), Path(png))
+        name = str(Path(pdf).with_suffix("")).rpartition("results/figures/")[2]  # object storage has a prefix
+        figures.save(drawn[name], Path(pdf), Path(png))

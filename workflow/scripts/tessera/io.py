@@ -1,7 +1,9 @@
 """The one writer of files: a temporary name, then a rename, so that nothing half-written looks finished."""
 
+import glob
 import json
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,16 +18,25 @@ KEY = b"tessera"  # of what a parquet file's metadata say of its origin
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, else remove it."""
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds, else remove it.
+
+    Its name is of this call alone: a job that a killed run left behind on a cluster cannot write into it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    _remove(part)
+    remove_parts(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
         _remove(path)
         part.rename(path)
     finally:
+        _remove(part)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed jobs left of `path` under temporary names."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         _remove(part)
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from tessera import VERSIONS
 from tessera.errors import TesseraError
-from tessera.io import atomic
+from tessera.io import atomic, remove_parts
 from tessera.sae import HOOKS
 
 logger = logging.getLogger("tessera")
@@ -147,8 +147,8 @@ def train(
         for file in part.iterdir():
             file.chmod(0o644)
         quality = measure(SAE.load_from_disk(part, device=device), held_out_ND)
-    for left in (checkpoint, checkpoint.with_name(f".{checkpoint.name}.part")):  # the part of a killed `_save`
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    remove_parts(checkpoint)  # of a killed `_save`
     logger.info("width %d: %s", width, quality.row(0, named=True))
     return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
 

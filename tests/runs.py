@@ -1,0 +1,90 @@
+"""The real workflow run by tests: its data, its command, what it plans, what it leaves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import tiny
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
+CELLS = "results/probes/model=bert/layer=1/width=64/data=weather"
+CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
+
+
+def texts(name: str, size: int, seed: int) -> pl.DataFrame:
+    """Made-up word lists: two words tell the classes apart, most of the time."""
+    generator = np.random.default_rng(seed)
+    label = generator.integers(2, size=size)
+    rows = [list(generator.choice(tiny.WORDS, size=generator.integers(3, 12))) for _ in range(size)]
+    for row, truth in zip(rows, label, strict=True):
+        row[0] = ("rain", "moon")[truth if generator.random() < 0.9 else 1 - truth]
+    ids = [f"{name}-{index}" for index in range(size)]
+    return pl.DataFrame(
+        {"key": ids, "sentence": [" ".join(row) for row in rows], "class": np.array(["wet", "dry"])[label]}
+    )
+
+
+def make_study(folder: Path) -> Path:
+    """A study, not run: a model, its control, two data sets and a config."""
+    folder.mkdir()
+    tiny.save_model("bert", folder / "bert")
+    texts("w", 120, 0).write_csv(folder / "weather.csv")
+    texts("s", 40, 1).write_ndjson(folder / "shifted.jsonl")
+    texts("o", 90, 2).with_columns(part=pl.Series(["train"] * 60 + ["test"] * 30)).write_parquet(folder / "own.parquet")
+    columns = {"text": "sentence", "label": "class", "id": "key"}
+    config = {
+        "seed": 3,
+        "models": {
+            "bert": {"path": "bert", "max_tokens": 16, "saes": "trained", "passes": [{1: [64], 2: []}]},
+            "random": {"control_of": "bert", "max_tokens": 16, "passes": [{1: []}]},
+        },
+        "saes": {
+            "trained": {"train": {"texts": ["weather", "own"], "k": 4, "tokens": 1024, "steps": 8, "batch_tokens": 64}}
+        },
+        "datasets": {
+            "weather": {"path": "weather.csv", **columns, "shifts": {"late": {"path": "shifted.jsonl"}}},
+            "own": {"path": "own.parquet", **columns, "split": "part"},
+        },
+        "shard_size": 70,
+        "grid": {"poolings": ["sum", "max"], "thresholds": ["none", 1, "q50"], "selections": ["none", "anova-4"]},
+        "probe": {"C": [0.1, 1], "folds": 3, "resamples": 100},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """The workflow on the study in `folder`, in a process group of its own, so that its jobs die with it."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with (folder / "run.log").open("w") as log:
+        return subprocess.Popen(
+            [*COMMAND, *arguments], cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+
+
+def snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
+    """Run the workflow on the study in `folder` to the end; what it printed."""
+    failed = start(folder, "--cores", "2", *arguments).wait() != 0
+    printed = (folder / "run.log").read_text()
+    assert failed == fails, printed
+    return printed
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs that a run would do, by rule, the target apart."""
+    printed = snakemake(folder, "--dry-run", *arguments)
+    found = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all")}
+
+
+def change(folder: Path, edit) -> None:
+    """Apply `edit` to the study's config."""
+    config = yaml.safe_load((folder / "study.yaml").read_text())
+    edit(config)
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))

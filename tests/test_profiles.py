@@ -1,0 +1,53 @@
+"""Profiles and rules speak of the same rules; a dry run through each works without a cluster."""
+
+import re
+from importlib.util import find_spec
+
+import pytest
+import yaml
+from runs import ROOT, make_study, planned
+
+RULES = {
+    name: body
+    for file in (ROOT / "workflow/rules").glob("*.smk")
+    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
+}
+PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT / "profiles").glob("*/config.yaml")}
+GPU = {"answers", "tune", "residuals", "train_sae", "extract"}
+
+
+@pytest.mark.parametrize("name", set(PROFILES) - {"default"})
+def test_a_profile_gives_gpus_to_the_jobs_that_use_them(name):
+    wanted = {rule for rule, resources in PROFILES[name]["set-resources"].items() if resources["gpu"] == 1}
+    assert wanted == GPU <= set(RULES)
+
+
+def test_the_default_profile_sets_no_resources():
+    """They would take the place of another profile's."""
+    assert not {"set-resources", "default-resources", "set-threads"} & set(PROFILES["default"])
+
+
+def test_cheap_jobs_share_a_slurm_job():
+    grouped = {entry.split("=")[0] for entry in PROFILES["slurm"]["groups"]}
+    alone = {
+        "examples",
+        "prepare_sae",
+        "measure_sae",
+        "match",
+        "carry",
+    } | GPU  # what waits for little, or for a long time
+    assert grouped == {rule for rule, body in RULES.items() if "script:" in body} - alone
+
+
+@pytest.mark.parametrize("rule", [rule for rule, body in RULES.items() if "script:" in body])
+def test_a_retry_asks_for_more(rule):
+    assert re.search(r"resources:\n +mem_mb=grows\(\d+\),\n +runtime=grows\(\d+\),\n", RULES[rule])
+    assert "retries" not in RULES[rule]
+
+
+@pytest.mark.parametrize("name", ["local-gpu", "slurm"])
+def test_a_dry_run(tmp_path, name):
+    if name == "slurm" and find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip("snakemake-executor-plugin-slurm is not installed (it is in requirements.txt)")
+    folder = make_study(tmp_path / "study")
+    assert planned(folder, "--profile", str(ROOT / "profiles" / name)) == planned(folder)
