@@ -332,8 +332,8 @@ def paired(config):
     """Two models, one of which also has the other's SAE, and a match of each kind."""
     twin = {**copy.deepcopy(config["models"]["m"]), "passes": [{1: [512, "512_base"]}]}
     a = {"model": "m", "layer": 1, "width": 512}
-    config["models"]["twin"] = twin
-    config["saes"]["base"] = {"of": "m"}
+    config["models"]["twin"] = twin | {"saes": "again"}
+    config["saes"] |= {"base": {"of": "m"}, "again": {"train": {"texts": ["d"], "seed": 1}}}
     config["matches"] = {
         "apart": {"a": a, "b": {"model": "twin", "layer": 1, "width": 512}, "texts": ["d"]},
         "shared": {"a": dict(a), "b": {"model": "twin", "layer": 1, "width": "512_base"}, "texts": ["d"]},
@@ -361,6 +361,7 @@ def test_matches_and_borrowed_saes(paired):
         ("matches/apart/texts", ["e"], ["matches.apart.texts", "'e' is not there"]),
         ("matches/apart/data", ["e"], ["matches.apart.data", "'e' is not there"]),
         ("matches/apart/b", {"model": "m", "layer": 1, "width": 512}, ["matches.apart", "the same SAE"]),
+        ("saes/again/train/seed", 0, ["matches.apart", "from the same start", "another seed"]),
         ("matches/apart/c", {}, ["matches.apart", "unknown key 'c'"]),
         ("saes/base", {"of": "twin"}, ["saes.base.of", "'twin' is not there", "m"]),
         ("saes/base", {"of": "m", "trained_on": "x"}, ["saes.base.trained_on"]),

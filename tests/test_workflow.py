@@ -286,8 +286,9 @@ def matched(study, tmp_path_factory) -> Path:
 
     def edit(config):
         tuned = {"from": "bert", "data": "own", "steps": 3}
-        config["models"]["twin"] = {"tuned": tuned, "saes": "trained", "passes": [{1: [64, "64_base"]}]}
+        config["models"]["twin"] = {"tuned": tuned, "saes": "again", "passes": [{1: [64, "64_base"]}]}
         config["saes"]["base"] = {"of": "bert"}
+        config["saes"]["again"] = {"train": {**config["saes"]["trained"]["train"], "seed": 1}}
         a = {"model": "bert", "layer": 1, "width": 64}
         config["matches"] = {
             "apart": {"a": a, "b": {"model": "twin", "layer": 1, "width": 64}, "texts": ["weather"]},

@@ -124,8 +124,8 @@ rule pages:
     conda:
         "../../envs/probes.yaml"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         study=config_sha256(STUDY),
         version=VERSIONS["pages"],

@@ -67,3 +67,15 @@ def check_match(key: str, match: dict, study: dict) -> None:
             )
     if match["a"] == match["b"]:
         raise TesseraError(f"config key {key}: a and b are the same SAE of the same model")
+    if not same_sae(match, study) and _start(match["a"], study) == _start(match["b"], study) is not None:
+        raise TesseraError(
+            f"config key {key}: both SAEs are trained from the same start, tokens drawn with one seed from the same texts, "
+            f"which alone makes their latents alike; give the entry of saes of one of them another seed"
+        )
+
+
+def _start(cell: dict, study: dict) -> tuple | None:
+    """What decides where the training of an SAE starts; None for one that is not trained here."""
+    model, width = sae_owner(cell["model"], cell["width"], study)
+    recipe = study["saes"][sae_entry(study["models"][model], width)].get("train")
+    return recipe and (recipe.get("seed", study["seed"]), recipe["texts"], recipe["tokens"])
