@@ -362,14 +362,15 @@ def every_transfer(part):
     files = {"sae": [], "hidden": [], "tfidf": [], "pixels": []}
     axes = {"part": part, "pooling": POOLINGS, "threshold": THRESHOLDS}
     for scenario, spec in STUDY["transfers"].items():
-        kind = kinds.holds(DATASETS[spec["sources"][0]])
+        needed = {*spec["sources"], *spec["targets"], *spec["translated"].values()}
+        models = [model for model in MODELS if needed <= set(kinds.data_of(STUDY, model))]
         for source in [*spec["sources"], *([grid.JOINT] if spec["joint"] else [])]:
             pair = {"scenario": scenario, "source": source}
-            for cell in (cell for cell in SAE_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+            for cell in (cell for cell in SAE_CELLS if cell["model"] in models):
                 files["sae"] += expand(grid.TRANSFER, **pair, **cell, **axes)
-            for cell in (cell for cell in LAYER_CELLS if kinds.reads(MODELS[cell["model"]]) == kind):
+            for cell in (cell for cell in LAYER_CELLS if cell["model"] in models):
                 files["hidden"] += expand(grid.TRANSFER_HIDDEN, **pair, **cell, part=part, pooling=HIDDEN_POOLINGS)
-            if kind == "text":
+            if needed <= set(data_that_hold("text")):
                 files["tfidf"] += expand(grid.TRANSFER_TFIDF, **pair, part=part, unit=TFIDF_UNITS)
             else:
                 files["pixels"] += expand(grid.TRANSFER_PIXELS, **pair, part=part, unit=PIXEL_UNITS)
