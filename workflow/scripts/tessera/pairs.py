@@ -69,7 +69,7 @@ def check_match(key: str, match: dict, study: dict) -> None:
         raise TesseraError(f"config key {key}: a and b are the same SAE of the same model")
     if not same_sae(match, study) and _start(match["a"], study) == _start(match["b"], study) is not None:
         raise TesseraError(
-            f"config key {key}: both SAEs are trained from the same start, tokens of one seed from the same texts, "
+            f"config key {key}: both SAEs are trained from the same start (one seed, the same texts), "
             f"which alone makes their latents alike; give the entry of saes of one of them another seed"
         )
 
