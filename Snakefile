@@ -20,6 +20,7 @@ localrules:
     all,
     activations,
     scores,
+    cell,
     figures,
 
 

@@ -29,7 +29,13 @@ def test_the_default_profile_sets_no_resources():
 
 def test_cheap_jobs_share_a_slurm_job():
     grouped = {entry.split("=")[0] for entry in PROFILES["slurm"]["groups"]}
-    alone = {"examples", "prepare_sae", "measure_sae", "match", "carry"} | GPU  # what waits for little, or for a long time
+    alone = {
+        "examples",
+        "prepare_sae",
+        "measure_sae",
+        "match",
+        "carry",
+    } | GPU  # what waits for little, or for a long time
     assert grouped == {rule for rule, body in RULES.items() if "script:" in body} - alone
 
 

@@ -54,7 +54,7 @@ rule claims:
         behaviour=BEHAVIOUR,
         controls=CONTROLS,
         resamples=STUDY["probe"]["resamples"],
-        seed=SEED,
+        seed=STUDY["probe"]["seed"],
         version=VERSIONS["claims"],
     message:
         "claims"
@@ -118,6 +118,11 @@ rule scores:
         *TRANSFER_CELLS["scores"].values(),
         rules.transfer_tables.output if STUDY["transfers"] else [],
         rules.match_tables.output if STUDY["matches"] else [],
+
+
+rule cell:
+    input:
+        wanted_cells,
 
 
 rule figures:

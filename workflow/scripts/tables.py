@@ -5,9 +5,11 @@ from tessera import tables
 from tessera.data import describe, read_examples
 from tessera.io import write_table
 from tessera.job import job
+from tessera.sources import check_sources
 
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input
+    check_sources(inputs.examples)
     cells = {
         part: {kind: inputs[f"{kind}_{part}"] for kind in ("sae", "hidden", "tfidf", "length", "pixels")}
         for part in ("scores", "predictions", "coefficients")
