@@ -23,6 +23,7 @@ localrules:
     all,
     activations,
     scores,
+    cell,
     figures,
     report,
 

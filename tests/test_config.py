@@ -45,7 +45,7 @@ def test_defaults(config):
     study = load(config)
     assert study["seed"] == 0
     assert study["shard_size"] == 10000
-    assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000}
+    assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000, "seed": 0}
     assert study["baselines"] == {
         "hidden": ["mean", "max", "last", "sum"],
         "tfidf": ["word", "char"],

@@ -135,7 +135,7 @@ def refused(folder, message, **asked):
             {"metadata": {"model_from_pretrained_kwargs": {"fold_ln": True}}},
             "trained on a model changed by fold_ln; not supported",
         ),
-        ({"d_in": 31}, "tensor b_dec is missing or of another size"),
+        ({"d_in": 31}, "tensor W_enc is missing or of another size"),
         ({"d_sae": WIDTH + 1}, f"has {WIDTH + 1} latents, the config asks for {WIDTH}"),
     ],
 )

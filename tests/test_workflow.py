@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import tiny
 import yaml
-from runs import CELL, CELLS, change, planned, snakemake, texts
+from runs import CELLS, change, planned, snakemake, texts
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
@@ -82,76 +81,6 @@ def test_best_is_best_inside_training(study):
     best = pl.read_parquet(study / "results/tables/best.parquet").filter(split="test", contestant="SAE")
     for data, score in best.select("data", "cv_macro_f1").iter_rows():
         assert score == scores.filter(data=data)["cv_macro_f1"].max()
-
-
-def test_a_second_run_does_nothing(study):
-    assert "Nothing to be done" in snakemake(study)
-
-
-def test_the_same_seed_gives_the_same_tables(study, copy):
-    shutil.rmtree(copy / "results")
-    shutil.rmtree(copy / ".snakemake")
-    snakemake(copy)
-    for table in {*(study / "results/tables").glob("*.parquet")} - {study / "results/tables/provenance.parquet"}:
-        again = pl.read_parquet(copy / "results/tables" / table.name)
-        assert pl.read_parquet(table).drop("fit_seconds", strict=False).equals(again.drop("fit_seconds", strict=False))
-
-
-def test_a_deleted_cell_is_one_job_and_the_merges(copy):
-    (copy / CELL).unlink()
-    assert planned(copy) == {"probe": 1, "tables": 1, "draw": 1}
-    snakemake(copy)
-    assert (copy / CELL).exists()
-
-
-def test_one_cell_by_its_path(copy):
-    assert planned(copy, "--force", "--", CELL) == {"probe": 1}
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda config: config["grid"]["thresholds"].append("q90"),
-        lambda config: config["grid"]["poolings"].append("last"),
-        lambda config: config["probe"].update(folds=4),
-        lambda config: config["datasets"].update(more={**config["datasets"]["own"]}),
-    ],
-    ids=["threshold", "pooling", "folds", "data set"],
-)
-def test_what_touches_no_cached_activation(copy, edit):
-    cached = {path: path.stat().st_mtime_ns for path in copy.glob("results/activations/**/*.parquet")}
-    change(copy, edit)
-    jobs = planned(copy)
-    assert "train_sae" not in jobs and "residuals" not in jobs
-    assert jobs.get("extract", 0) == (4 if "more" in (copy / "study.yaml").read_text() else 0)
-    assert {path: path.stat().st_mtime_ns for path in cached} == cached
-
-
-def test_an_appended_pass_leaves_the_control_alone(copy):
-    change(copy, lambda config: config["models"]["bert"]["passes"].append({3: []}))
-    assert planned(copy) == {"extract": 5, "probe_hidden": 2, "tables": 1, "draw": 1}
-
-
-def test_changed_files_of_a_users_sae_are_noticed(copy):
-    tiny.save_sae(copy / "mine", "jumprelu", width=64)
-    change(copy, lambda config: config["saes"].update(trained={"path": "mine"}))
-    snakemake(copy, "--until", "prepare_sae")
-    encoder = next(copy.glob("results/saes/model=bert/layer=1/width=64/encoder.safetensors"))
-    before = encoder.read_bytes()
-    tiny.save_sae(copy / "again", "jumprelu", width=64, seed=1)
-    (copy / "mine/sae_weights.safetensors").write_bytes((copy / "again/sae_weights.safetensors").read_bytes())
-    snakemake(copy, "--until", "prepare_sae")
-    assert encoder.read_bytes() != before
-
-
-def test_an_appended_pass_computes_itself_only(copy):
-    change(copy, lambda config: config["models"]["random"]["passes"].append({2: []}))
-    assert planned(copy) == {"extract": 5, "probe_hidden": 2, "tables": 1, "draw": 1}
-
-
-def test_without_its_activations_a_finished_study_stays_finished(copy):
-    shutil.rmtree(copy / "results/activations")
-    assert "Nothing to be done" in snakemake(copy)
 
 
 SCENARIO = {"sources": ["weather", "own"], "joint": True, "fractions": [0.4, 1]}

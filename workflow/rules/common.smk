@@ -27,6 +27,8 @@ def shards(data):
     return range(-(-count_examples(data, STUDY) // STUDY["shard_size"]))
 
 
+WANTED = str(config.pop("cell", ""))  # of the target `cell`; no part of a study
+
 try:
     STUDY = load(config)
     if workflow.is_main_process:
@@ -441,3 +443,13 @@ FIGURES = [
         figure=["pooling_threshold", *(["selection"] if len(SELECTIONS) > 1 else [])],
     ),
 ]
+
+
+def wanted_cells(wildcards):
+    """The scores of the cells that --config cell=… names: values of their paths, from the left, as minilm/3/1k/sst2."""
+    every = [file for files in CELLS["scores"].values() for file in files]
+    names = {file: "/".join(part.partition("=")[2] for part in file.split("/") if "=" in part) for file in every}
+    found = [file for file in every if WANTED and f"{names[file]}/".startswith(f"{WANTED.rstrip('/')}/")]
+    if not found:
+        raise ValueError(f"cell={WANTED or '?'} names no cell; for example --config cell={names[every[0]]}")
+    return found

@@ -56,7 +56,7 @@ rule claims:
         behaviour=BEHAVIOUR,
         controls=CONTROLS,
         resamples=STUDY["probe"]["resamples"],
-        seed=SEED,
+        seed=STUDY["probe"]["seed"],
         version=VERSIONS["claims"],
     message:
         "claims"
@@ -143,6 +143,11 @@ rule scores:
         *TRANSFER_CELLS["scores"].values(),
         rules.transfer_tables.output if STUDY["transfers"] else [],
         rules.match_tables.output if STUDY["matches"] else [],
+
+
+rule cell:
+    input:
+        wanted_cells,
 
 
 rule figures:

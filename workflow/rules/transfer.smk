@@ -128,7 +128,7 @@ rule transfer_tables:
     params:
         controls=CONTROLS,
         resamples=STUDY["probe"]["resamples"],
-        seed=SEED,
+        seed=STUDY["probe"]["seed"],
         version=VERSIONS["tables"],
     message:
         "tables of transfer"

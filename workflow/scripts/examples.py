@@ -3,11 +3,13 @@
 from tessera.data import describe, load_examples
 from tessera.io import write_parquet
 from tessera.job import job
+from tessera.sources import sha256, with_sources
 
 IMAGES_AT_ONCE = 500  # to a row group, which readers hold in memory
 
 with job(snakemake) as log:
     settings = snakemake.params
+    digests = {file: sha256(file) for file in snakemake.input}
     examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed)
     for split in describe(examples).iter_rows(named=True):
         log.info("%s", split)
@@ -19,4 +21,8 @@ with job(snakemake) as log:
                 split["examples"],
                 split["split"],
             )
-    write_parquet(snakemake.output[0], examples, rows=IMAGES_AT_ONCE if "image" in examples.columns else None)
+    write_parquet(
+        snakemake.output[0],
+        with_sources(examples, digests),
+        rows=IMAGES_AT_ONCE if "image" in examples.columns else None,
+    )

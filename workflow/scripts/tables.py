@@ -5,10 +5,12 @@ from tessera import provenance, tables
 from tessera.data import describe, read_examples
 from tessera.io import write_parts
 from tessera.job import job
+from tessera.sources import check_sources
 from tessera.warning_table import warning_table
 
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input
+    check_sources(inputs.examples)
     examples = dict(zip(settings.datasets, inputs.examples, strict=True))
     facts = provenance.collect(inputs.summaries, examples, snakemake.config)
     write = provenance.table_writer(dict(snakemake.output.items()), facts)

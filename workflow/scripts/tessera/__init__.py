@@ -7,15 +7,15 @@ Array names carry their shape: N tokens, E examples, D residual width, W latents
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {
     "answers": 1,
-    "examples": 2,
+    "examples": 3,
     "tune": 1,
     "residuals": 2,
     "train_sae": 2,
     "prepare_sae": 2,
     "activations": 3,
     "features": 1,
-    "probes": 3,
-    "transfer": 2,
+    "probes": 4,
+    "transfer": 3,
     "match": 1,
     "carry": 1,
     "tables": 4,

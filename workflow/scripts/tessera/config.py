@@ -16,6 +16,7 @@ from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT, TUNED, parse_threshold, parse_width, split_width
 
 SOURCES = ("path", "hub", "control_of", "tuned")  # where a model comes from
+MOST_VALUES, MOST_LEVELS, MOST_BITS = 100_000, 50, 1024
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
 
@@ -25,11 +26,13 @@ def load(config: dict) -> dict:
     Raises:
         TesseraError: names the key, the value and what is allowed.
     """
+    _check_size(config)
     study = _copy(config)
     _spell_axes(study)
     _inherit(study)
     kinds.check_columns(study)
     _check_schema(study)
+    study["probe"].setdefault("seed", study["seed"])
     for dataset in study["datasets"].values():
         if kinds.holds(dataset) == "image":
             dataset.pop("text", None)  # a default
@@ -103,6 +106,10 @@ def resolve(path: str) -> Path:
     The package itself is never imported.
     """
     if not path.startswith("package:"):
+        try:
+            Path(path).exists()
+        except OSError as error:
+            raise TesseraError(f"{shorten(path)} cannot be a file: {error.strerror}") from error
         return Path(path)
     package, _, inside = path.removeprefix("package:").partition("/")
     spec = find_spec(package) if package.isidentifier() else None
@@ -128,6 +135,27 @@ def count_layers(model_config: dict) -> int | None:
             if isinstance(part.get(key), int):
                 return part[key]
     return None
+
+
+def _check_size(config: dict) -> None:
+    """No study has this many values, levels or digits; aliases that multiply, or contain themselves, have more."""
+    rest, values = [("", config, 0)], 0
+    while rest:
+        key, value, depth = rest.pop()
+        values += 1
+        if values > MOST_VALUES or depth > MOST_LEVELS:
+            raise TesseraError(
+                f"config key (top level): more than {MOST_VALUES} values or {MOST_LEVELS} levels; are there YAML "
+                f"aliases that multiply?"
+            )
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise TesseraError(f"config key {key}: a number of {value.bit_length()} bits")
+        if isinstance(value, dict):
+            rest += [(key, name, depth + 1) for name in value]
+            below = f"{key}." if key else ""
+            rest += [(below + shorten(name).strip("'"), part, depth + 1) for name, part in value.items()]
+        elif isinstance(value, list):
+            rest += [(f"{key}[{index}]", part, depth + 1) for index, part in enumerate(value)]
 
 
 def _copy(value: object, key: str = "") -> object:

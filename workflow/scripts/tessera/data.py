@@ -297,7 +297,7 @@ def _own_split(key: str, raw: pl.DataFrame, column: str) -> pl.Series:
     if column not in raw.columns:
         raise TesseraError(f"config key {key}.split: no column {column!r}; there: {', '.join(raw.columns)}")
     split = raw[column].cast(pl.String)
-    no_row(key, "split", "no split", split.is_null())
+    no_row(key, "split", "no split", split.fill_null("").str.strip_chars() == "")
     found = split.unique().sort().to_list()
     if not {"train", "test"} <= set(found):
         raise TesseraError(
@@ -347,6 +347,8 @@ def check_folds(frame: pl.DataFrame, folds: int) -> None:
 
 def _check_classes(key: str, frame: pl.DataFrame, folds: int) -> None:
     train = frame.filter(split="train")
+    if train.is_empty():
+        raise TesseraError(f"config key {key}: {len(frame)} examples are too few, none is left for the training split")
     if train["label"].n_unique() < 2:
         only = shorten(train["label"][0])
         raise TesseraError(f"config key {key}.label: the training split has one class only, {only}")

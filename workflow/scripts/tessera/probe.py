@@ -1,6 +1,5 @@
 """The one probe: thresholding, choice of C inside the training split, fit, and a single look at the test splits."""
 
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -76,7 +75,6 @@ class Probe:
     C: float
     cv_macro_f1: float
     converged: bool
-    fit_seconds: float
     columns_K: np.ndarray | None = None
 
     def probabilities(self, features_EK) -> np.ndarray:
@@ -112,7 +110,6 @@ def fit_probe(
         grid: values of C.
         selected: the columns to use, where not all; a fold's were chosen without it.
     """
-    started = time.perf_counter()
     with threadpool_limits(1):
         grid = sorted(grid)
         folds = np.unique(fold_E)
@@ -135,7 +132,6 @@ def fit_probe(
         C=grid[best],
         cv_macro_f1=float(f1_FG.mean(axis=0)[best]),
         converged=not any(issubclass(warning.category, ConvergenceWarning) for warning in caught),
-        fit_seconds=time.perf_counter() - started,
         columns_K=selected and selected.whole,
     )
 
@@ -212,7 +208,6 @@ class Task:
             "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
             "training_examples": train_EK.shape[0],
             "converged": probe.converged,
-            "fit_seconds": probe.fit_seconds,
         }
         scores, predictions = [], []
         for split in self.test_splits:
@@ -271,6 +266,6 @@ def read_probe(scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str
         classes=names,
         weights_CK=weights_CK[:, :-1],
         intercept_C=weights_CK[:, -1],
-        **{key: about[key] for key in ("C", "cv_macro_f1", "converged", "fit_seconds")},
+        **{key: about[key] for key in ("C", "cv_macro_f1", "converged")},
     )
     return probe, Thresholding(about["tau"], of_one["latent"].to_numpy().astype(np.int64), of_one["scale"].to_numpy())

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from tessera.errors import TesseraError
+from tessera.errors import TesseraError, shorten
 from tessera.io import atomic
 
 logger = logging.getLogger("tessera")
@@ -225,8 +225,9 @@ HOOKS = {
     "post_feedforward_layernorm.output": "mlp_out",
     "pre_feedforward_layernorm.output": "mlp_in",
 }
+SAID_IN_WORDS = ("architecture", "normalize_activations", "model_name", "hook_name", "hf_hook_name")  # in cfg.json
 WRITTEN = ("resid_pre", "resid_post", "attn_out", "mlp_out")  # what centred writing weights centre
-HOOK_NAME = re.compile(r"(?:blocks|model\.layers)\.(\d+)\.(.+)")
+HOOK_NAME = re.compile(r"(?:blocks|model\.layers)\.(\d{1,4})\.(.+)")
 
 
 def prepare(
@@ -250,10 +251,9 @@ def prepare(
     try:
         config = json.loads((folder / "cfg.json").read_text())
         architecture, latents, d_in = config["architecture"], config["d_sae"], config["d_in"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise TesseraError(f"{folder} is no SAE saved by SAELens: cfg.json: {error}") from error
-    metadata = config.get("metadata") or {}
-    about = config | {key: value for key, value in metadata.items() if value is not None}
+    about = _about(folder, config)
     normalisation = config.get("normalize_activations", "none")
     if normalisation in FOLDED_NORMS:
         raise TesseraError(
@@ -285,13 +285,31 @@ def prepare(
     return prepared
 
 
+def _about(folder: Path, config: dict) -> dict:
+    """What an SAE says of itself: its config, and over it the metadata in there."""
+    metadata = config.get("metadata") or {}
+    said = {key: value for key, value in metadata.items() if value is not None} if isinstance(metadata, dict) else {}
+    about = config | said
+    kinds = {"metadata": dict, "model_from_pretrained_kwargs": dict, **dict.fromkeys(SAID_IN_WORDS, str)}
+    for key, kind in kinds.items():
+        if not isinstance(about.get(key) or kind(), kind):
+            raise TesseraError(f"{folder}: {key} in cfg.json is {shorten(about[key])}")
+    return about
+
+
 def _own_tensors(folder: Path, config: dict, tensors: dict, width: int, d_in: int) -> dict[str, torch.Tensor]:
     used = ["W_enc", "b_dec", *OWN_TENSORS[config["architecture"]]]
-    wrong = [name for name in used if name not in tensors or tensors[name].shape[-1] != (width, d_in)[name == "b_dec"]]
-    if wrong:
-        raise TesseraError(f"{folder}: tensor {wrong[0]} is missing or of another size than cfg.json says")
+    rescaled = ["W_dec"] if config.get("rescale_acts_by_decoder_norm") else []
+    shapes = {"W_enc": (d_in, width), "b_dec": (d_in,), "W_dec": (width, d_in)}
+    for name in [*used, *rescaled]:
+        if name not in tensors or tensors[name].shape != shapes.get(name, (width,)):
+            raise TesseraError(f"{folder}: tensor {name} is missing or of another size than cfg.json says")
+        if not tensors[name].isfinite().all():
+            raise TesseraError(f"{folder}: tensor {name} holds values that are not finite")
+    if config["architecture"] == "topk" and not (type(config.get("k")) is int and 0 < config["k"] <= width):
+        raise TesseraError(f"{folder}: k in cfg.json is {shorten(config.get('k'))}")
     kept = {"b_enc" if name == "b_gate" else name: tensors[name].float().contiguous() for name in used}
-    if config.get("rescale_acts_by_decoder_norm"):
+    if rescaled:
         kept["decoder_norm"] = tensors["W_dec"].float().norm(dim=-1)
     return kept
 
