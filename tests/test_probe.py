@@ -146,7 +146,7 @@ def test_probabilities_equal_sklearn(classes, dense):
 def test_probabilities_of_large_decisions_are_finite(classes):
     rows = 1 if classes == 2 else classes
     weights_CK = np.linspace(-1, 1, rows * 2).reshape(rows, 2)
-    probe = Probe([str(c) for c in range(classes)], weights_CK, np.zeros(rows), 1.0, 0.5, True, 0.0)
+    probe = Probe([str(c) for c in range(classes)], weights_CK, np.zeros(rows), 1.0, 0.5, True)
     probability_EC = probe.probabilities(sp.csr_array(np.array([[1e5, 0], [0, 1e5]], dtype=np.float32)))
     assert np.isfinite(probability_EC).all()
     np.testing.assert_allclose(probability_EC.sum(axis=1), 1)

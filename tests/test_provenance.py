@@ -17,6 +17,7 @@ from tessera.provenance import (
     read_facts,
     table_writer,
 )
+from tessera.sources import with_sources
 
 
 def test_a_folders_weights_are_hashed_file_by_file(tmp_path):
@@ -71,14 +72,16 @@ def test_facts_travel_with_files_and_meet_in_the_tables(tmp_path):
         write_parquet(tmp_path / name, pl.DataFrame({"x": [1]}), facts)
     write_parquet(tmp_path / "old", pl.DataFrame({"x": [1]}))
     assert read_facts(tmp_path / "1") == other and read_facts(tmp_path / "old") == []
-    (tmp_path / "examples.parquet").write_text("rows")
+    examples = tmp_path / "examples.parquet"
+    write_parquet(examples, with_sources(pl.DataFrame({"id": ["0"]}), {"/some/where/rows.csv": "0" * 64}))
     summaries = [str(tmp_path / name) for name in ("0", "1", "old")]
-    facts = collect(summaries, {"d": str(tmp_path / "examples.parquet")}, {"seed": 0})
+    facts = collect(summaries, {"d": str(examples)}, {"seed": 0})
     table = fact_table(facts)
     assert len(table.unique()) == len(table)
     assert table["kind"].value_counts().sort("kind").rows()[:1] == [("code", 1)]
     found = {tuple(fact[:3]): fact[3] for fact in facts}
-    assert found["data", "d", "examples.parquet"] == f"sha256:{hashlib.sha256(b'rows').hexdigest()}"
+    assert found["data", "d", "examples.parquet"] == f"sha256:{hashlib.sha256(examples.read_bytes()).hexdigest()}"
+    assert found["data", "d", "rows.csv"] == f"sha256:{'0' * 64}"
     assert found["config", "study", "as given"] == config_sha256({"seed": 0})
     outputs = {"t": tmp_path / "t.parquet", "t_csv": tmp_path / "t.csv", "u": tmp_path / "u.parquet"}
     write = table_writer(outputs, facts)

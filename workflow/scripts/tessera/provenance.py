@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tessera.config import config_sha256, resolve
 from tessera.io import KEY, atomic, write_parquet
+from tessera.sources import read_sources
 
 COLUMNS = ["kind", "name", "item", "value"]
 LIBRARIES = {
@@ -78,7 +79,11 @@ def read_facts(path: str | Path) -> Facts:
 def collect(summaries: Iterable[str], examples: dict[str, str], config: dict) -> Facts:
     """Every fact behind a study's tables: of its shards, of its data sets' examples, of the config and of this job."""
     facts = {tuple(fact) for file in summaries for fact in read_facts(file)}
-    facts |= {("data", data, Path(file).name, file_sha256(file)) for data, file in examples.items()}
+    for data, file in examples.items():
+        sources = {Path(path).name: f"sha256:{digest}" for path, digest in read_sources(file).items()}
+        facts |= {
+            ("data", data, name, value) for name, value in {Path(file).name: file_sha256(file), **sources}.items()
+        }
     facts |= {("config", "study", "as given", config_sha256(config)), *map(tuple, code_facts("tables"))}
     return [list(fact) for fact in sorted(facts)]
 

@@ -25,6 +25,11 @@ def with_sources(examples: pl.DataFrame, digests: dict[str, str]) -> pa.Table:
     return table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: json.dumps(digests)})
 
 
+def read_sources(examples: str | Path) -> dict[str, str]:
+    """Path → SHA-256 of each file that a file of examples was read from."""
+    return json.loads((pq.read_schema(examples).metadata or {}).get(KEY, "{}"))
+
+
 def check_sources(files: Iterable[str | Path]) -> None:
     """Are the files that these examples were read from still what they were?
 
@@ -34,8 +39,7 @@ def check_sources(files: Iterable[str | Path]) -> None:
         TesseraError: names the first that is not, and what to do.
     """
     for file in files:
-        digests = json.loads((pq.read_schema(file).metadata or {}).get(KEY, "{}"))
-        for path, digest in digests.items():
+        for path, digest in read_sources(file).items():
             if Path(path).is_file() and sha256(path) != digest:
                 raise TesseraError(
                     f"{path} has changed since {file} was read from it: nothing is merged; run again, and what follows "
