@@ -12,6 +12,7 @@ from tessera import VERSIONS, grid, kinds, releases
 from tessera.config import architecture, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
+from tessera.io import check_writable
 from tessera.pairs import sae_entry, sae_owner
 
 if not workflow.overwrite_configfiles:
@@ -38,6 +39,14 @@ try:
             check_scenarios(STUDY)
 except TesseraError as error:
     sys.exit(f"error: {error}")
+
+
+onstart:  # of a run, not of a dry run
+    try:
+        check_writable(Path("results"))
+    except TesseraError as error:
+        sys.exit(f"error: {error}")
+
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]
