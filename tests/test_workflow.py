@@ -1,6 +1,5 @@
 """The real workflow on a tiny study: a run, its results, reruns and refusals."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -279,15 +278,3 @@ def test_a_bad_label_column_is_found_before_anything_runs(copy):
     printed = snakemake(copy, fails=True)
     assert "error: config key datasets.own.label: no column 'nope'; there: key, sentence, class, part\n" in printed
     assert not (copy / "results").exists()
-
-
-def test_a_damaged_shard_is_named(copy):
-    shard = (
-        next(copy.glob("results/activations/model=bert/data=own/pass=0/shard=0")) / "latents/layer=1/width=64.parquet"
-    )
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 3] ^= 1
-    shard.write_bytes(content)
-    change(copy, lambda config: config["grid"]["poolings"].append("last"))
-    printed = snakemake(copy, fails=True)
-    assert re.search(r"pool: error: .*data=own/pass=0/shard=0/.*width=64.parquet cannot be read", printed)

@@ -14,6 +14,7 @@ from tessera import VERSIONS, grid, kinds, progress, releases
 from tessera.config import architecture, config_sha256, load, sae_folder
 from tessera.data import count_examples
 from tessera.errors import TesseraError
+from tessera.io import check_writable
 from tessera.pairs import sae_entry, sae_owner
 
 if not workflow.overwrite_configfiles:
@@ -45,6 +46,14 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars of libraries amon
 SHOWN = workflow.output_settings
 if workflow.is_main_process and not (SHOWN.dryrun or SHOWN.quiet or SHOWN.verbose):
     progress.attach(logger)
+
+
+onstart:  # of a run, not of a dry run
+    try:
+        check_writable(Path("results"))
+    except TesseraError as error:
+        sys.exit(f"error: {error}")
+
 
 MODELS, DATASETS, SEED = STUDY["models"], STUDY["datasets"], STUDY["seed"]
 POOLINGS, THRESHOLDS = STUDY["grid"]["poolings"], STUDY["grid"]["thresholds"]

@@ -1,6 +1,7 @@
 """The activations stage: one forward pass feeds every layer and every SAE, and writes sparse shards."""
 
 import logging
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -261,6 +262,8 @@ def cache_residuals(
                     shape = (int(ends[-1]), state_ND.shape[1])
                     file = part / f"layer={layer}.npy"
                     arrays[layer] = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+                    with file.open("r+b") as allocated:  # a full disk is an error here, and a bus error later
+                        os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
                 arrays[layer][place_N] = state_ND
         for array in arrays.values():
             array.flush()

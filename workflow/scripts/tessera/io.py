@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -28,8 +29,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
-        _remove(path)
-        part.rename(path)
+        if part.stat() and path.is_dir():  # whose part another job took away removes nothing
+            _remove(path)
+        part.replace(path)
     finally:
         _remove(part)
 
@@ -38,6 +40,17 @@ def remove_parts(path: Path) -> None:
     """Remove what killed jobs left of `path` under temporary names."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         _remove(part)
+
+
+def check_writable(folder: Path) -> None:
+    """Can files be made in `folder`, or in what it would be made in?
+
+    Raises:
+        TesseraError: they cannot.
+    """
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not os.access(place, os.W_OK):
+        raise TesseraError(f"{place} cannot be written to")
 
 
 def _remove(path: Path) -> None:
@@ -114,7 +127,10 @@ def row_groups(path: str | Path, columns: list[str]) -> Iterator[pa.Table]:
                 yield file.read_row_group(number, columns=columns).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise TesseraError(f"{path} cannot be read ({reason}); delete it and run again to rebuild it") from error
+        whole = next((parent for parent in Path(path).parents if parent.name.startswith("shard=")), path)
+        raise TesseraError(
+            f"{path} cannot be read ({reason}); to rebuild it: rm -r {whole}, then the same command again"
+        ) from error
 
 
 def read_parquet(path: str | Path, columns: list[str]) -> pa.Table:

@@ -5,7 +5,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tessera.errors import TesseraError
+from tessera.errors import TesseraError, shorten
+
+NO_MEMORY = (
+    "OutOfMemoryError",
+    "can't allocate memory",
+    "Cannot allocate memory",
+)  # torch on a GPU and a CPU, the system
 
 
 @contextmanager
@@ -23,6 +29,18 @@ def job(snakemake) -> Iterator[logging.Logger]:
     except TesseraError as error:
         logger.error("error: %s", error)
         sys.exit(1)
-    except Exception:
-        logger.exception("the job failed")
+    except Exception as error:
+        logger.error("error: %s (log: %s)", explain(error, snakemake.rule), snakemake.log[0])
+        logger.info("", exc_info=True)  # to the log alone
         sys.exit(1)
+
+
+def explain(error: Exception, rule: str) -> str:
+    """One line on an error that is no fault of the config or the data."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, MemoryError) or any(sign in reason for sign in NO_MEMORY):
+        return (
+            f"out of memory; give the rule more (--set-resources {rule}:mem_mb=…, in a profile too) or less to do "
+            f"(fewer widths in a pass, max_tokens, shard_size): {shorten(reason)}"
+        )
+    return str(TesseraError(reason))

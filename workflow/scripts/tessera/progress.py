@@ -11,7 +11,7 @@ REPLACED = {"job_info", "job_started", "job_finished", "job_error", "group_info"
 # Messages without an event that say no more than those lines.
 NOISE = ("Select jobs to execute...", "RuleException:\nCalledProcessError")
 PATIENCE = 60  # seconds without a line after which the next finished job gets one
-CAUSE = re.compile(r"\berror: (.+)")
+CAUSE = re.compile(r"\berror: (.+?)(?: \(log: .*\))?$", re.MULTILINE)
 
 
 def attach(logger: logging.Logger) -> None:
