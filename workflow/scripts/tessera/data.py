@@ -1,4 +1,4 @@
-"""Labelled examples: read them from any source, check every row, split them once for every cell."""
+"""Labelled examples: read (see rows.py), sampled, and split once for every cell."""
 
 import hashlib
 import re
@@ -6,23 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
-from tessera import images
-from tessera.config import resolve
+from tessera import rows
 from tessera.errors import TesseraError, no_row, shorten
 from tessera.kinds import holds
 
-LABELS = "strings, whole numbers, booleans"
 LABELS_OF_UNIT = pl.col("label").unique().sort().str.join("\0")  # a stratum for units of several labels
 TEST_PARTS = 5  # one part in five is the test split
-READERS = {
-    ".csv": lambda path, header: pl.read_csv(path, infer_schema=False, has_header=header),
-    ".tsv": lambda path, header: pl.read_csv(path, infer_schema=False, has_header=header, separator="\t"),
-    ".jsonl": lambda path, header: pl.read_ndjson(path, infer_schema_length=None),
-    ".parquet": lambda path, header: pl.read_parquet(path),
-}
 
 
 def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: bool = True) -> pl.DataFrame:
@@ -39,21 +29,21 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: b
         TesseraError: names the config key, the value or row, and what is allowed.
     """
     key = f"datasets.{name}"
-    raw = _read_file(key, spec) if "path" in spec else _read_hub(key, spec)
-    raw = _where(key, raw, spec.get("where", {}))
-    frame = _columns(key, raw, spec)
+    raw = rows.read_file(key, spec) if "path" in spec else rows.read_hub(key, spec)
+    raw = rows.where(key, raw, spec.get("where", {}))
+    frame = rows.columns(key, raw, spec)
     if "split" in spec:
         frame = frame.with_columns(split=_own_split(key, raw, spec["split"]))
     if spec.get("max_examples", len(frame)) < len(frame):
         frame = _sample(frame, spec["max_examples"], seed)
     if holds(spec) == "image":
-        frame = _decoded(key, frame, spec, decode)
+        frame = rows.decoded(key, frame, spec, decode)
     if "split" not in spec:
         part = assign_parts(frame, TEST_PARTS, seed=seed, purpose="test split")
         frame = frame.with_columns(split=pl.Series(np.where(part == 0, "test", "train")))
     _check_classes(key, frame, folds)
     for shift, shift_spec in spec.get("shifts", {}).items():
-        extra = _shift(f"{key}.shifts.{shift}", shift, {**_inherited(spec), **shift_spec}, frame, decode)
+        extra = _shift(f"{key}.shifts.{shift}", shift, {**rows.inherited(spec), **shift_spec}, frame, decode)
         frame = pl.concat([frame, extra])
     group = frame["unit"].rank("dense").cast(pl.UInt32) - 1
     return frame.drop("unit").with_columns(group=group).with_row_index("example")
@@ -69,15 +59,15 @@ def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
         TesseraError: names the config key, the value or row, and what is allowed.
     """
     key, asked = f"datasets.{name}", spec["answered"]
-    raw = _read_file(key, spec) if "path" in spec else _read_hub(key, spec)
-    raw = _where(key, raw, spec.get("where", {}))
+    raw = rows.read_file(key, spec) if "path" in spec else rows.read_hub(key, spec)
+    raw = rows.where(key, raw, spec.get("where", {}))
     for column in asked.get("choices", []):
         if column not in raw.columns or raw[column].dtype != pl.String:
             raise TesseraError(f"config key {key}.answered.choices: no column {column!r} of texts")
         no_row(f"{key}.answered", column, "no text", raw[column].fill_null("").str.strip_chars() == "")
     names = asked.get("choices") or asked["answers"]
     texts = [raw[column] if "choices" in asked else pl.Series([column]).new_from_index(0, len(raw)) for column in names]
-    checked = _columns(key, raw.with_columns(label=pl.lit("unknown")), {**spec, "label": "label"})
+    checked = rows.columns(key, raw.with_columns(label=pl.lit("unknown")), {**spec, "label": "label"})
     frame = raw.with_columns(
         checked["id"].alias("id"),
         checked["text"].alias("text"),
@@ -117,7 +107,7 @@ def count_examples(name: str, study: dict) -> int:
         return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"], decode=False))
     shifts = spec.get("shifts", {}).items()
     return spec["max_examples"] + sum(
-        len(_read_file(f"datasets.{name}.shifts.{s}", {**_inherited(spec), **shift})) for s, shift in shifts
+        len(rows.read_file(f"datasets.{name}.shifts.{s}", {**rows.inherited(spec), **shift})) for s, shift in shifts
     )
 
 
@@ -185,114 +175,6 @@ def read_examples(file: str | Path) -> pl.DataFrame:
     return pl.scan_parquet(file).drop("image", strict=False).collect()
 
 
-def _read_file(key: str, spec: dict) -> pl.DataFrame:
-    file = resolve(spec["path"])
-    if not file.is_file():
-        raise TesseraError(f"config key {key}.path: there is no file {str(file)!r}")
-    kind = Path(file.name.removesuffix(".zst").removesuffix(".gz")).suffix
-    if kind not in READERS:
-        raise TesseraError(f"config key {key}.path: {file.name!r} is none of {', '.join(READERS)} (or those with .zst)")
-    try:
-        return READERS[kind](file, spec.get("header", True))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise TesseraError(f"config key {key}.path: {str(file)!r} cannot be read: {_first_line(error)}") from error
-
-
-def _read_hub(key: str, spec: dict) -> pl.DataFrame:
-    try:
-        from datasets import load_dataset  # heavy, and only hub data sets need it
-
-        return load_dataset(spec["hub"], spec.get("hub_config"), split=spec["hub_split"]).to_polars()
-    except Exception as error:  # the hub's client raises many kinds; each means that the data are not there
-        raise TesseraError(
-            f"config key {key}.hub: {spec['hub']!r} (split {spec['hub_split']!r}) cannot be loaded from the hub or its "
-            f"cache: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _names(spec: dict) -> dict:
-    return {column: spec[column] for column in ("text", "image", "label", "id") if column in spec}
-
-
-def _inherited(spec: dict) -> dict:
-    """What a shift has of its data set, where its own entry says nothing else."""
-    return _names(spec) | {part: spec[part] for part in ("pixels", "header") if part in spec}
-
-
-def _where(key: str, raw: pl.DataFrame, where: dict[str, str]) -> pl.DataFrame:
-    """The rows in which each column of `where` has its value."""
-    for column, value in where.items():
-        if column not in raw.columns:
-            raise TesseraError(f"config key {key}.where: no column {column!r}; there: {', '.join(raw.columns)}")
-        kept = raw.filter(pl.col(column).cast(pl.String) == value)
-        if kept.is_empty():
-            there = raw[column].cast(pl.String).unique().drop_nulls().sort().to_list()
-            raise TesseraError(f"config key {key}.where.{column}: no row has {shorten(value)}; there: {shorten(there)}")
-        raw = kept
-    return raw
-
-
-def _columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
-    """The columns id, text and label of `raw`, every row checked; of images place (row) and image."""
-    for role, column in _names(spec).items():
-        if column not in raw.columns:
-            raise TesseraError(f"config key {key}.{role}: no column {column!r}; there: {', '.join(raw.columns)}")
-    if raw.is_empty():
-        raise TesseraError(f"config key {key}: the data set has no rows")
-    image = images.image_column(key, raw, spec) if holds(spec) == "image" else None
-    text, label = raw[spec["text"]] if image is None else images.names(image), raw[spec["label"]]
-    if text.dtype != pl.String:
-        raise TesseraError(f"config key {key}.text: column {spec['text']!r} holds {text.dtype}, not strings")
-    if not (label.dtype in (pl.String, pl.Boolean) or label.dtype.is_integer()):
-        raise TesseraError(f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: {LABELS}")
-    no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
-    no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
-    label = label.cast(pl.String).str.strip_chars()
-    if label.str.contains(r"^-?\d+\.\d+$").all():
-        raise TesseraError(f"config key {key}.label: {label[0]!r} is a fraction; allowed: {LABELS}")
-    if "id" in spec:
-        id = raw[spec["id"]].cast(pl.String)
-        no_row(key, "id", "no id", id.is_null())
-        no_row(key, "id", "an id seen before", ~id.is_first_distinct(), id)
-    else:
-        id = pl.Series(range(len(raw)), dtype=pl.UInt32).cast(pl.String)
-    frame = pl.DataFrame({"id": id, "text": text, "label": label, "unit": _units(key, raw, spec, text)})
-    return frame if image is None else frame.with_columns(place=pl.int_range(pl.len()), image=image)
-
-
-def _decoded(key: str, frame: pl.DataFrame, spec: dict, decode: bool) -> pl.DataFrame:
-    """Images encoded, their digests in the place of the text, and units joined where they share a digest."""
-    if not decode:
-        return frame.drop("place", "image")
-    image, text = images.encoded(key, frame, spec)
-    frame = frame.drop("place").with_columns(image, text)
-    return frame.with_columns(unit=joined(frame["unit"], text) if "group" in spec else text)
-
-
-def _units(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Series:
-    """A name for what is not to be parted: texts, or groups of the user's, joined where they share a text."""
-    if "group" not in spec:
-        return text
-    if spec["group"] not in raw.columns:
-        raise TesseraError(f"config key {key}.group: no column {spec['group']!r}; there: {', '.join(raw.columns)}")
-    group = raw[spec["group"]].cast(pl.String)
-    no_row(key, "group", "no group", group.is_null())
-    return joined(group, text)
-
-
-def joined(first: pl.Series, second: pl.Series) -> pl.Series:
-    """A name per row, equal for rows that share a value of either series, directly or through other rows."""
-    first_E, second_E = (column.rank("dense").to_numpy().astype(np.int64) - 1 for column in (first, second))
-    edges = (np.ones(len(first_E)), (first_E, first_E.max() + 1 + second_E))
-    size = int(first_E.max() + second_E.max()) + 2
-    _, component = connected_components(sp.coo_array(edges, shape=(size, size)), directed=False)
-    return pl.Series(component[first_E]).cast(pl.String)
-
-
 def _own_split(key: str, raw: pl.DataFrame, column: str) -> pl.Series:
     if column not in raw.columns:
         raise TesseraError(f"config key {key}.split: no column {column!r}; there: {', '.join(raw.columns)}")
@@ -320,9 +202,9 @@ def _sample(frame: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
 def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame, decode: bool) -> pl.DataFrame:
     if name in frame["split"].unique():
         raise TesseraError(f"config key {key}: the data set has a split of that name already")
-    extra = _columns(key, _where(key, _read_file(key, spec), spec.get("where", {})), spec)
+    extra = rows.columns(key, rows.where(key, rows.read_file(key, spec), spec.get("where", {})), spec)
     if holds(spec) == "image":
-        extra = _decoded(key, extra, spec, decode)
+        extra = rows.decoded(key, extra, spec, decode)
     unknown = set(extra["label"]) - set(frame.filter(split="train")["label"])
     if unknown:
         raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} is no label of the training split")

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.data import assign_parts, check_folds, classes, joined, load_examples, nested
+from tessera.data import assign_parts, check_folds, classes, load_examples, nested
 from tessera.errors import TesseraError, shorten
 from tessera.grid import JOINT
 from tessera.metrics import resample_weights, score
 from tessera.probe import fit_probe
+from tessera.rows import joined
 
 Features = sp.csr_array | np.ndarray  # [E, W]; texts [E] for n-grams
 Space = Callable[[Features], Callable[[Features], Features]]  # fitted on training features, then applied to any
