@@ -158,7 +158,8 @@ def test_a_real_match_beats_its_controls(planted):
     mean = dict(scores.group_by("condition").agg(pl.col("macro_f1").mean()).iter_rows())
     assert mean["one_to_one"] == mean["source"] > max(mean["random"], mean["directions"]) + 0.05
     assert claims["level"].drop_nulls().unique().to_list() == [0.975]
-    assert claims.filter(claim="one_to_one > random match")["verdict"].to_list() == ["holds", "holds"]
+    assert (claims.filter(claim="one_to_one > random match")["difference_low"] > 0).all()
+    assert claims.filter(claim="one_to_one > random match")["verdict"].to_list() == [None, None]
     assert "fails" not in claims.filter(claim="latents transfer")["verdict"].to_list()
 
 

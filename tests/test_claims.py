@@ -180,7 +180,7 @@ def test_claims_of_matches_stand_in_the_same_table():
     place = {"match": "t", "data": "d", "source": "m/3/512", "target": "n/3/512", "kind": "one_to_one"}
     place |= {"pooling": "sum", "threshold": "none", "selection": "none"}
     rows = [
-        ("one_to_one > random match", 0.3, "holds"),
+        ("one_to_one > random match", 0.3, None),
         ("one_to_one > random directions", 0.1, "undecided"),
         ("one_to_one > ridge map", -0.2, "fails"),
         ("latents transfer", None, "undecided"),
@@ -190,7 +190,6 @@ def test_claims_of_matches_stand_in_the_same_table():
     found = of_matches(pl.DataFrame(frame))
     assert dict(found.schema) == SCHEMA
     assert found.select("claim", "difference", "verdict").rows() == [
-        ("matched latents > random match", 0.3, "holds"),
         ("matched latents > random directions", 0.1, "undecided"),
         ("matched latents > ridge map", -0.2, "fails"),
         ("latents transfer: matched latents", 0.1, "undecided"),

@@ -215,7 +215,8 @@ def of_matches(found: pl.DataFrame) -> pl.DataFrame:
     cell = pl.concat_str(
         *(pl.lit(f"{key}=") + pl.col(key) for key in ("pooling", "threshold", "selection")), separator=" "
     )
-    return pl.concat([found.filter(~whole), transfer], how="diagonal").select(
+    kept = found.filter(~whole, pl.col("verdict").is_not_null())
+    return pl.concat([kept, transfer], how="diagonal").select(
         claim=claim.str.replace_many(NAMED),
         on=pl.format("{}: {}, {} → {}", "match", "data", "source", "target"),
         split=pl.lit("test"),
