@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import f1_score
-from tessera.claims import ALL, SCHEMA, Contrast, behaviour, between, judge, of_matches, together, within
+from tessera.claims import SCHEMA, Contrast, behaviour, between, judge, of_matches, together, within
 from tessera.metrics import chance_macro_f1
-from tessera.tables import CELL, behaviour_table
+from tessera.tables import ALL, CELL, behaviour_table
 
 JUDGE = {"resamples": 200, "seed": 0}
 

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tessera import claims_figures, figures, transfer_figures
-from tessera.claims import ALL
+from tessera.tables import ALL
 
 
 @pytest.fixture(autouse=True)

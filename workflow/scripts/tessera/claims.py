@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tessera.metrics import LEVEL, chance_macro_f1, macro_f1_of, resample_weights, with_interval
-from tessera.tables import ANY, CELL, CONTESTANTS, best_of, roles
+from tessera.tables import ALL, ANY, CELL, CONTESTANTS, best_of, roles
 
 RESAMPLES_IN_TAIL, RESAMPLES_MOST = 5, 20_000
 SCHEMA = {
@@ -28,7 +28,6 @@ SCHEMA = {
     "right": pl.String,
     "examples": pl.Int64,
 }
-ALL = "all together"
 
 
 @dataclass

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from tessera.claims import ALL
 from tessera.figures import COLOURS, COLUMN, STYLE, bars
+from tessera.tables import ALL
 
 VERDICTS = {"holds": COLOURS[2], "undecided": "0.6", "fails": COLOURS[1]}
 ROLES = {"source": COLOURS[0], "target": COLOURS[2], "control": "0.45"}

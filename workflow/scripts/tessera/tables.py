@@ -97,7 +97,8 @@ CONTESTANTS = {
 }
 
 
-ANY = "*"
+ANY = "*"  # model
+ALL = "all together"  # data sets of a claim
 
 
 def best_of(scores: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
