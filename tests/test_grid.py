@@ -1,6 +1,7 @@
 """The grid: what its labels mean and which cells it has."""
 
 import pytest
+from tessera import grid
 from tessera.grid import layer_cells, parse_threshold, parse_width, pass_of, sae_cells
 
 MODELS = {
@@ -78,3 +79,12 @@ def test_pass_of():
     assert pass_of(MODELS, "m", "1", "4k") == 1
     with pytest.raises(KeyError):
         pass_of(MODELS, "m", "2")
+
+
+def test_short_names():
+    path = "results/probes/model=m/layer=1/width=1k/data=d/pooling=sum/scores.parquet"
+    assert grid.short_name(path) == "m/1/1k/d/sum"
+    for place in ("m", "m/1", "/m/1/1k/", "m/1/1k/d/sum"):
+        assert grid.is_within(path, place)
+    for place in ("", "/", "m/1/1", "1k", "m/1/1k/d/sum/1.0"):
+        assert not grid.is_within(path, place)

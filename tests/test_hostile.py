@@ -42,12 +42,13 @@ def study() -> dict:
     return {
         "seed": 1,
         "models": {
-            "m": {"path": str(ROOT / "tests"), "max_tokens": 8, "saes": "s", "passes": [{1: [64, "2k"]}, {2: []}]},
+            "m": {"path": str(ROOT / "tests"), "max_tokens": 8, "saes": "s", "passes": [{1: [64, "2k_o"]}, {2: []}]},
             "control": {"control_of": "m", "passes": [{1: []}]},
             "far": {"hub": "a/b", "passes": [{0: ["16k_scope"]}]},
         },
         "saes": {
             "s": {"train": {"texts": ["d"], "k": 4}},
+            "o": {"train": {"texts": ["d"], "k": 4, "seed": 2}},
             "scope": {"release": "gemma-scope-2b-pt-res-canonical", "id": "layer_{layer}/width_{width}/canonical"},
         },
         "datasets": {
@@ -58,7 +59,7 @@ def study() -> dict:
         "matches": {
             "x": {
                 "a": {"model": "m", "layer": 1, "width": 64},
-                "b": {"model": "m", "layer": 1, "width": "2k"},
+                "b": {"model": "m", "layer": 1, "width": "2k_o"},
                 "texts": ["d"],
             }
         },

@@ -28,7 +28,7 @@ def shards(data):
     return range(-(-count_examples(data, STUDY) // STUDY["shard_size"]))
 
 
-WANTED = str(config.pop("cell", ""))  # of the target `cell`; no part of a study
+WANTED = str(config.pop("cell", None) or "")  # of the target `cell`; no part of a study
 
 try:
     STUDY = load(config)
@@ -457,8 +457,7 @@ FIGURES = [
 def wanted_cells(wildcards):
     """The scores of the cells that --config cell=… names: values of their paths, from the left, as minilm/3/1k/sst2."""
     every = [file for files in CELLS["scores"].values() for file in files]
-    names = {file: "/".join(part.partition("=")[2] for part in file.split("/") if "=" in part) for file in every}
-    found = [file for file in every if WANTED and f"{names[file]}/".startswith(f"{WANTED.rstrip('/')}/")]
+    found = [file for file in every if grid.is_within(file, WANTED)]
     if not found:
-        raise ValueError(f"cell={WANTED or '?'} names no cell; for example --config cell={names[every[0]]}")
+        raise ValueError(f"cell={WANTED or '?'} names no cell; for example --config cell={grid.short_name(every[0])}")
     return found

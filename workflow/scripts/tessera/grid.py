@@ -119,3 +119,14 @@ def pass_of(models: dict, model: str, layer: str, width: str | None = None) -> i
         if layer in one_pass and (width is None or width in one_pass[layer]):
             return number
     raise KeyError((model, layer, width))
+
+
+def short_name(path: str) -> str:
+    """The values of a path's keys: `…/model=m/layer=1/data=d/…` → m/1/d."""
+    return "/".join(part.partition("=")[2] for part in path.split("/") if "=" in part)
+
+
+def is_within(path: str, place: str) -> bool:
+    """Does the short name of `path` begin with `place`, value by value?"""
+    values = place.strip("/").split("/")
+    return bool(values[0]) and short_name(path).split("/")[: len(values)] == values
