@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import tiny
 import torch
-from tessera.answers import _tokenise, answer, joined
+from tessera.answers import _sequence, _tokenise, answer, joined
 from tessera.data import load_prompts
 from tessera.errors import TesseraError
 from tessera.models import load_model
@@ -68,9 +68,48 @@ def test_the_right_choice_makes_correct_and_wrong(tmp_path):
     ]
 
 
+def test_numbers_that_are_texts_too_are_refused(tmp_path):
+    frame = pl.DataFrame({"prompt": ["a", "b"], "x": ["1", "0"], "y": ["2", "1"], "gold": ["1", "1"]})
+    frame.write_parquet(tmp_path / "f.parquet")
+    asked = {"model": "m", "choices": ["x", "y"], "correct": "gold"}
+    with pytest.raises(TesseraError, match="could hold the numbers or the texts of the answers, which differ"):
+        load_prompts("d", {"path": str(tmp_path / "f.parquet"), "text": "prompt", "answered": asked}, seed=0)
+
+
+def test_other_columns_of_the_file_do_not_get_in_the_way(tmp_path):
+    frame = pl.DataFrame({"prompt": ["a", "b"], "right": ["x", "y"], "wrong": ["z", "w"], "text": ["p", "p"]})
+    frame.write_parquet(tmp_path / "f.parquet")
+    spec = {
+        "path": str(tmp_path / "f.parquet"),
+        "text": "prompt",
+        "answered": {"model": "m", "choices": ["right", "wrong"]},
+    }
+    found = load_prompts("d", spec, seed=0)
+    assert found["text"].to_list() == ["a", "b"] and "right" not in found.columns
+    with pytest.raises(TesseraError, match="the column 'text' needs another name"):
+        load_prompts("d", {**spec, "group": "text"}, seed=0)
+
+
+def test_one_bos_and_no_empty_parts(tmp_path):
+    tokenizer = causal("llama", tmp_path).tokenizer
+    plain, marked = (_sequence(tokenizer, [], prompt, "rain")[0].tolist() for prompt in ("the cat", "<s> the cat"))
+    assert plain == marked
+    with pytest.raises(TesseraError, match="has no token for this tokenizer"):
+        _sequence(tokenizer, [], "the cat", " ")
+
+
+def test_all_choices_of_a_prompt_see_the_same_of_it(tmp_path):
+    model = causal("llama", tmp_path)
+    sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning"], [["rain", "moon rain falls"]], 7)
+    assert [row[:start].tolist() for row, start in zip(sequences, starts, strict=True)][0] == sequences[1][
+        : starts[1]
+    ].tolist()
+    assert cut.tolist() == [True, True]
+
+
 def test_a_long_prompt_loses_its_start_but_neither_bos_nor_choice(tmp_path):
     model = causal("llama", tmp_path)
-    sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning while"], ["rain falls"], 6)
+    sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning while"], [["rain falls"]], 6)
     assert model.tokenizer.convert_ids_to_tokens(sequences[0]) == ["<s>", "red", "morning", "while", "rain", "falls"]
     assert (starts.tolist(), cut.tolist()) == ([4], [True])
     found = answer(model, prompts(), max_tokens=7)
@@ -89,8 +128,12 @@ FILE = pl.DataFrame(
         "key": [f"k{i}" for i in range(40)],
         "prompt": [f"{PROMPTS[i % 4]} {i}" for i in range(40)],
         "good": ["the hill"] * 40,
+        "same": ["the hill "] * 40,
         "bad": [f"moon {i}" for i in range(40)],
-        "gold": ["good", "1", "the hill", "0"] * 10,
+        "gold": ["good", "bad"] * 20,
+        "number": ["0", "1"] * 20,
+        "what": [("the hill", f"moon {i}")[i % 2] for i in range(40)],
+        "mixed": ["good", "1"] * 20,
     }
 )
 
@@ -104,9 +147,11 @@ def spec(tmp_path, **changes):
 def test_prompts_keep_their_columns_and_gain_choices(tmp_path):
     found = load_prompts("d", spec(tmp_path, correct="gold"), seed=0)
     assert found["choices"].to_list()[1] == ["the hill", "moon 1"]
-    assert found["right"].to_list() == [0, 1, 0, 0] * 10
+    for column in ("gold", "number", "what"):
+        right = load_prompts("d", spec(tmp_path, correct=column), seed=0)["right"]
+        assert right.to_list() == [0, 1] * 20
     assert found["id"].to_list() == FILE["key"].to_list()
-    assert {"good", "bad", "gold", "prompt"} <= set(found.columns)
+    assert set(found.columns) == {"id", "text", "prompt", "choices", "names", "right"}
     fixed = load_prompts("d", spec(tmp_path) | {"answered": {"model": "m", "answers": ["yes", "no"]}}, seed=0)
     assert fixed["choices"].to_list() == [["yes", "no"]] * 40
 
@@ -126,6 +171,8 @@ def test_a_sample_is_the_same_whatever_the_order_of_the_rows(tmp_path):
         ({"choices": ["good", "nowhere"]}, "answered.choices: no column 'nowhere'"),
         ({"correct": "nowhere"}, "answered.correct: no column 'nowhere'"),
         ({"correct": "key"}, "answered.correct: row 0 has none of good, bad"),
+        ({"correct": "mixed"}, "answered.correct: row"),
+        ({"choices": ["good", "same"]}, "answered.choices: row 0 has two answers of the same text"),
     ],
 )
 def test_wrong_columns_end_in_one_line(tmp_path, changes, message):

@@ -16,9 +16,9 @@ def answers(right: float, size=200, seed=0, labels=("no", "yes")):
     label = np.random.default_rng(99).choice(labels, size=size)
     hit = np.random.default_rng(seed).random(size) < right
     other = np.array([labels[(labels.index(one) + 1) % len(labels)] for one in label])
-    return pl.DataFrame(
-        {"group": pl.Series(range(size), dtype=pl.UInt32), "label": label, "predicted": np.where(hit, label, other)}
-    )
+    group = pl.Series(range(size), dtype=pl.UInt32)
+    columns = {"id": group.cast(pl.String), "group": group, "label": label, "predicted": np.where(hit, label, other)}
+    return pl.DataFrame(columns)
 
 
 def contrast(left, right, claim="a > b", on="d", split="test"):
@@ -56,6 +56,32 @@ def test_of_many_null_data_sets_hardly_one_is_decided():
     assert wrong <= 6
 
 
+def test_what_has_one_id_in_two_data_sets_is_drawn_together():
+    """Eight translations of one test split are no eight test splits: their mean is as uncertain as each is."""
+    sides = [answers(0.8), answers(0.75, seed=1)]
+    one = judge([contrast(*sides)], **JUDGE)
+    shuffled = [
+        side.with_columns(group=pl.Series(np.random.default_rng(d).permutation(200)))
+        for d in range(8)
+        for side in sides
+    ]
+    pairs = [contrast(*shuffled[2 * d : 2 * d + 2], on=str(d)) for d in range(8)]
+    pairs = [
+        Contrast(
+            "c", p.on, "test", p.left.with_columns(group=p.left["group"]), p.right.with_columns(group=p.left["group"])
+        )
+        for p in pairs
+    ]
+    whole = judge(pairs, **JUDGE).filter(on=ALL)
+    width = [table["difference_high"][0] - table["difference_low"][0] for table in (one, whole)]
+    assert width[1] == pytest.approx(width[0], rel=0.15)
+
+
+def test_shifts_do_not_stand_for_data_sets():
+    pairs = [contrast(answers(0.7), answers(0.7, seed=1), split=split) for split in ("test", "fr", "de")]
+    assert ALL not in judge(pairs, **JUDGE)["on"]
+
+
 def test_chance_is_that_of_shuffled_predictions():
     generator = np.random.default_rng(0)
     names = np.array(["a", "b", "c"])
@@ -83,8 +109,29 @@ def test_sides_of_different_examples_are_refused():
 def test_together_takes_the_weakest_part():
     parts = {"x": 0.5, "y": 0.8, "z": 0.6}
     found = judge([contrast(answers(0.9), answers(b, seed=1), name) for name, b in parts.items()], **JUDGE)
+    assert together("all", found, ["x", "y", "absent"]).is_empty()
     whole = together("all", found, ["x", "y"]).row(0, named=True)
     assert (whole["claim"], whole["difference"]) == ("all", found.filter(claim="y")["difference"][0])
+
+
+def test_together_a_part_that_fails_counts_more_than_one_that_is_uncertain():
+    row = {"on": "d", "split": "test", "level": 0.95, "left": "", "right": "", "examples": 9}
+    wide = row | {
+        "claim": "x",
+        "difference": 0.0,
+        "difference_low": -0.3,
+        "difference_high": 0.26,
+        "verdict": "undecided",
+    }
+    sure = row | {
+        "claim": "y",
+        "difference": -0.15,
+        "difference_low": -0.2,
+        "difference_high": -0.1,
+        "verdict": "fails",
+    }
+    found = pl.DataFrame([wide, sure], schema=SCHEMA)
+    assert together("all", found, ["x", "y"])["verdict"].to_list() == ["fails"]
 
 
 def cell(features, data="d", cv=0.5, **place):

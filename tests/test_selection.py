@@ -50,6 +50,15 @@ def test_constant_columns_come_last():
         assert {3, 5} == set(METHODS[method](sp.csr_array(dense), label_E, 60)[-2:])
 
 
+@pytest.mark.parametrize("size", [500, 3000])
+def test_a_column_without_variance_inside_classes_comes_first(size):
+    label_E = np.arange(size) % 2
+    dense = np.random.default_rng(0).random((size, 54)).astype(np.float32)
+    dense[:, 50], dense[:, 51], dense[:, 52], dense[:, 53] = 0.7 * label_E, 0.3 * (1 - label_E), 0.7, 0.3
+    order = METHODS["anova"](dense, label_E, 54).tolist()
+    assert {*order[:2]} == {50, 51} and {*order[-2:]} == {52, 53}
+
+
 def test_a_smaller_k_keeps_a_subset():
     features_EW, label_E = planted()
     fold_E = np.arange(len(label_E)) % 4

@@ -391,7 +391,20 @@ def every_transfer(part):
 CELLS = {part: every_cell(part) for part in PARTS}
 TRANSFER_PARTS = ["scores", "predictions"]
 TRANSFER_CELLS = {part: every_transfer(part) for part in TRANSFER_PARTS}
-TRANSFER_FIGURES = ["matrix", "curves", *(["gap"] if SAE_CELLS else [])]
+
+
+def transfer_figures(scenario):
+    """The gap needs a target with a probe of its own, and an SAE of a trained model."""
+    spec = STUDY["transfers"][scenario]
+    pairs = any(source != target for source in spec["sources"] for target in {*spec["targets"]} & {*spec["sources"]})
+    models = {
+        file.split("/model=")[1].split("/")[0]
+        for file in TRANSFER_CELLS["scores"]["sae"]
+        if f"/scenario={scenario}/" in file
+    }
+    return ["matrix", "curves", *(["gap"] if pairs and models - CONTROLS.keys() else [])]
+
+
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
 QUALITIES = [
     (grid.QUALITY if sae_owner(cell["model"], cell["width"], STUDY)[0] == cell["model"] else grid.BORROWED).format(

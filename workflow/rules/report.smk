@@ -154,12 +154,12 @@ rule figures:
     input:
         rules.draw.output,
         rules.draw_claims.output,
-        expand(
-            "results/figures/scenario={scenario}/{figure}.{kind}",
-            scenario=STUDY["transfers"],
-            figure=TRANSFER_FIGURES,
-            kind=["pdf", "png"],
-        ),
+        [
+            f"results/figures/scenario={scenario}/{figure}.{kind}"
+            for scenario in STUDY["transfers"]
+            for figure in transfer_figures(scenario)
+            for kind in ("pdf", "png")
+        ],
         expand(
             "results/figures/match={match}/{figure}.{kind}",
             match=STUDY["matches"],

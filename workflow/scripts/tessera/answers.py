@@ -25,8 +25,7 @@ def answer(model: TextModel, prompts: pl.DataFrame, *, max_tokens: int, budget: 
         TesseraError: the tokenizer cannot say which text a token stands for, or a choice is too long.
     """
     counts_E = prompts["choices"].list.len().to_numpy()
-    pairs = prompts.select("text", "choices").explode("choices")
-    sequences, starts, cut = _tokenise(model, pairs["text"].to_list(), pairs["choices"].to_list(), max_tokens)
+    sequences, starts, cut = _tokenise(model, prompts["text"].to_list(), prompts["choices"].to_list(), max_tokens)
     lengths = np.array([len(row) for row in sequences])
     score = np.empty(len(sequences))
     logger.info("%d prompts, %d sequences of up to %d tokens", len(prompts), len(sequences), lengths.max())
@@ -63,38 +62,58 @@ def joined(prompt: str, choice: str) -> tuple[str, int]:
 
 
 def _tokenise(
-    model: TextModel, prompts: list[str], choices: list[str], max_tokens: int
+    model: TextModel, prompts: list[str], choices: list[list[str]], max_tokens: int
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Token ids, the number of tokens before the choice, and whether the prompt was cut, per sequence.
+    """Token ids, the number of tokens before the choice, and whether the prompt was cut, per prompt and choice.
 
-    The choice's tokens are those that end behind the prompt in the text, whatever the tokenizer makes of the joint.
-    A BOS token stands in front where the tokenizer has one; what it puts at the end is left off.
+    A prompt too long for its longest choice loses its start, the same for all its choices.
     """
     tokenizer = model.tokenizer
     if not tokenizer.is_fast:
         raise TesseraError("the tokenizer has no fast version, which alone says what text each token stands for")
     bos, special = missing_bos(tokenizer), special_ids(tokenizer)
     sequences, starts, cut = [], [], []
-    for prompt, choice in zip(prompts, choices, strict=True):
-        text, start = joined(prompt, choice)
-        encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
-        ids, ends = np.array(encoded["input_ids"]), np.array([end for _, end in encoded["offset_mapping"]])
-        last = np.flatnonzero(ends > 0)[-1] + 1  # behind it stand markers that the tokenizer adds
-        ids, ends = np.append(bos, ids[:last]).astype(np.int64), np.append([0] * len(bos), ends[:last])
-        first = int(np.argmax(ends > start))
-        lead = int(len(ids) > 0 and ids[0] in special)  # a BOS token stays when the prompt is cut
-        excess = max(0, len(ids) - max_tokens)
-        if first - lead <= excess and excess:
-            raise TesseraError(f"choice {shorten(choice)} leaves no room for its prompt in max_tokens, {max_tokens}")
-        sequences.append(np.append(ids[:lead], ids[lead + excess :]))
-        starts.append(first - excess)
-        cut.append(excess > 0)
+    for prompt, several in zip(prompts, choices, strict=True):
+        whole = [_sequence(tokenizer, bos, prompt, choice) for choice in several]
+        excess = max(0, *(len(ids) - max_tokens for ids, _ in whole))
+        for choice, (ids, first) in zip(several, whole, strict=True):
+            lead = int(ids[0] in special)  # a BOS token stays when the prompt is cut
+            if first - lead <= excess and excess:
+                raise TesseraError(
+                    f"choice {shorten(choice)} leaves no room for its prompt in max_tokens, {max_tokens}"
+                )
+            sequences.append(np.append(ids[:lead], ids[lead + excess :]))
+            starts.append(first - excess)
+            cut.append(excess > 0)
     return sequences, np.array(starts), np.array(cut)
 
 
+def _sequence(tokenizer, bos: list[int], prompt: str, choice: str) -> tuple[np.ndarray, int]:
+    """Token ids of a prompt with a choice, and where the choice begins among them.
+
+    The choice's tokens are those that end behind the prompt in the text, whatever the tokenizer makes of the joint.
+    One BOS token stands in front where the tokenizer has one; what it puts at the end is left off.
+
+    Raises:
+        TesseraError: the choice, or what stands in front of it, has no token.
+    """
+    text, start = joined(prompt, choice)
+    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    ids, ends = np.array(encoded["input_ids"]), np.array([end for _, end in encoded["offset_mapping"]])
+    if ends.max(initial=0) <= start:
+        raise TesseraError(f"choice {shorten(choice)} has no token for this tokenizer")
+    last = np.flatnonzero(ends > 0)[-1] + 1  # behind it stand markers that the tokenizer adds
+    ids, ends = np.append(bos, ids[:last]).astype(np.int64), np.append([0] * len(bos), ends[:last])
+    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:  # the prompt brings its own
+        ids, ends = ids[1:], ends[1:]
+    first = int(np.argmax(ends > start))
+    if first == 0:
+        raise TesseraError(f"prompt {shorten(prompt)} has no token in front of its choice {shorten(choice)}")
+    return ids, first
+
+
 def _log_probabilities(model: TextModel, sequences: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
-    """Mean log-probability [B] of the tokens from `starts` on; the first token of a sequence has none."""
-    starts = np.maximum(starts, 1)
+    """Mean log-probability [B] of the tokens from `starts` on, which are not the first of a sequence."""
     longest = max(map(len, sequences))
     ids_BT = torch.zeros((len(sequences), longest), dtype=torch.long)
     mask_BT = torch.zeros_like(ids_BT)

@@ -65,6 +65,7 @@ def behaviour(table: pl.DataFrame) -> plt.Figure:
 
     Each mark is the cell with the best cross-validated F1 of its kind.
     """
+    table = table.filter(split="test")
     sets = table["data"].unique(maintain_order=True).to_list()
     rows = [len(table.filter(data=data)) for data in sets]
     with plt.rc_context(STYLE):

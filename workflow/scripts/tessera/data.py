@@ -12,6 +12,7 @@ from tessera.errors import TesseraError, no_row, shorten
 from tessera.kinds import holds
 
 LABELS_OF_UNIT = pl.col("label").unique().sort().str.join("\0")  # a stratum for units of several labels
+PROMPT_COLUMNS = {"id", "text", "choices", "names", "right", "answer", "log_probability", "choice_tokens", "cut"}
 TEST_PARTS = 5  # one part in five is the test split
 
 
@@ -52,8 +53,8 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: b
 def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
     """The prompts of a data set whose labels a model is to make, every row checked, sampled by a hash of their ids.
 
-    Columns: those of the file, id and text among them, and choices (list of texts), names (list of what they are
-    called) and, where `answered.correct` says which choice is right, right (its number).
+    Columns: id, text, those that the config names (text, group, split), choices (list of texts), names (list of what
+    they are called) and, where `answered.correct` says which choice is right, right (its number).
 
     Raises:
         TesseraError: names the config key, the value or row, and what is allowed.
@@ -68,12 +69,18 @@ def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
     names = asked.get("choices") or asked["answers"]
     texts = [raw[column] if "choices" in asked else pl.Series([column]).new_from_index(0, len(raw)) for column in names]
     checked = rows.columns(key, raw.with_columns(label=pl.lit("unknown")), {**spec, "label": "label"})
-    frame = raw.with_columns(
+    kept = {spec[column] for column in ("text", "group", "split") if column in spec}
+    clash = kept & PROMPT_COLUMNS - {spec["text"]} | {spec["text"]} & PROMPT_COLUMNS - {"text"}
+    if clash:
+        raise TesseraError(f"config key {key}: in an answered data set, the column {min(clash)!r} needs another name")
+    frame = raw.select(sorted(kept)).with_columns(
         checked["id"].alias("id"),
         checked["text"].alias("text"),
         choices=pl.Series(list(zip(*texts, strict=True)), dtype=pl.List(pl.String)),
         names=pl.Series([names] * len(raw)),
     )
+    alike = frame["choices"].list.eval(pl.element().str.strip_chars()).list.n_unique() < len(names)
+    no_row(f"{key}.answered", "choices", "two answers of the same text", alike)
     if "correct" in asked:
         frame = frame.with_columns(right=_right(key, raw, asked["correct"], frame["choices"], names))
     order = _hashes(frame["id"], seed, "sample").arg_sort()[: spec.get("max_examples", len(frame))]
@@ -81,18 +88,32 @@ def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
 
 
 def _right(key: str, raw: pl.DataFrame, column: str, choices: pl.Series, names: list[str]) -> pl.Series:
-    """Number of the right choice, which `column` gives by number (from 0), by name or by its text."""
+    """Number of the right choice, which `column` gives by number (from 0), by name or by text: one way in all rows."""
     if column not in raw.columns:
         raise TesseraError(f"config key {key}.answered.correct: no column {column!r}; there: {', '.join(raw.columns)}")
     said = raw[column].cast(pl.String)
-    numbers = {str(number): number for number in range(len(names))} | {name: n for n, name in enumerate(names)}
-    found = [
-        numbers.get(value, texts.index(value) if value in texts else None)
-        for value, texts in zip(said, choices.to_list(), strict=True)
-    ]
-    right = pl.Series(found, dtype=pl.Int64)
-    no_row(f"{key}.answered", "correct", f"none of {', '.join(names)}, their numbers or texts:", right.is_null(), said)
-    return right
+    ways = {
+        "numbers": [[str(number) for number in range(len(names))]] * len(said),
+        "names": [names] * len(said),
+        "texts": choices.to_list(),
+    }
+    found = {
+        way: pl.Series(
+            [known.index(one) if one in known else None for one, known in zip(said, each, strict=True)], dtype=pl.Int64
+        )
+        for way, each in ways.items()
+    }
+    whole = {way: right for way, right in found.items() if not right.null_count()}
+    if len({tuple(right) for right in whole.values()}) > 1:
+        raise TesseraError(
+            f"config key {key}.answered.correct: column {column!r} could hold the {' or the '.join(whole)} of the "
+            f"answers, which differ; name the right answers' columns in it"
+        )
+    if not whole:
+        nearest = min(found.values(), key=lambda right: right.null_count())
+        what = f"none of {', '.join(names)}, their numbers or texts:"
+        no_row(f"{key}.answered", "correct", what, nearest.is_null(), said)
+    return next(iter(whole.values()))
 
 
 def count_examples(name: str, study: dict) -> int:

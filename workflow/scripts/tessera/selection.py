@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.feature_selection import f_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import l1_min_c
@@ -83,11 +84,17 @@ def _mean(features_EK) -> np.ndarray:
     return np.asarray(features_EK.mean(axis=0, dtype=np.float64)).ravel()
 
 
+def _flat(row_K) -> np.ndarray:
+    return (row_K.toarray() if sp.issparse(row_K) else np.asarray(row_K)).ravel()
+
+
 def _anova(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
     """Ranks by the F statistic of a one-way analysis of variance; constant columns come last."""
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of constant columns
-        f_K, _ = f_classif(train_EK, label_E)
+        f_K, _ = f_classif(train_EK.astype(np.float64), label_E)
+    low_K, high_K = (_flat(end(axis=0)) for end in (train_EK.min, train_EK.max))
+    f_K = np.where(low_K == high_K, -1.0, np.where(f_K < 0, np.inf, f_K))  # negative: no variance within, but rounding
     return _descending(np.nan_to_num(f_K, nan=-1.0, posinf=np.finfo(np.float64).max))
 
 
