@@ -101,9 +101,8 @@ def test_one_bos_and_no_empty_parts(tmp_path):
 def test_all_choices_of_a_prompt_see_the_same_of_it(tmp_path):
     model = causal("llama", tmp_path)
     sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning"], [["rain", "moon rain falls"]], 7)
-    assert [row[:start].tolist() for row, start in zip(sequences, starts, strict=True)][0] == sequences[1][
-        : starts[1]
-    ].tolist()
+    prompts = [row[:start].tolist() for row, start in zip(sequences, starts, strict=True)]
+    assert prompts[0] == prompts[1]
     assert cut.tolist() == [True, True]
 
 

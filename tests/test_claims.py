@@ -60,18 +60,10 @@ def test_what_has_one_id_in_two_data_sets_is_drawn_together():
     """Eight translations of one test split are no eight test splits: their mean is as uncertain as each is."""
     sides = [answers(0.8), answers(0.75, seed=1)]
     one = judge([contrast(*sides)], **JUDGE)
-    shuffled = [
-        side.with_columns(group=pl.Series(np.random.default_rng(d).permutation(200)))
-        for d in range(8)
-        for side in sides
-    ]
-    pairs = [contrast(*shuffled[2 * d : 2 * d + 2], on=str(d)) for d in range(8)]
-    pairs = [
-        Contrast(
-            "c", p.on, "test", p.left.with_columns(group=p.left["group"]), p.right.with_columns(group=p.left["group"])
-        )
-        for p in pairs
-    ]
+    pairs = []
+    for number in range(8):
+        group = pl.Series(np.random.default_rng(number).permutation(200))  # numbered by its own texts
+        pairs.append(contrast(*(side.with_columns(group=group) for side in sides), on=str(number)))
     whole = judge(pairs, **JUDGE).filter(on=ALL)
     width = [table["difference_high"][0] - table["difference_low"][0] for table in (one, whole)]
     assert width[1] == pytest.approx(width[0], rel=0.15)
@@ -116,20 +108,9 @@ def test_together_takes_the_weakest_part():
 
 def test_together_a_part_that_fails_counts_more_than_one_that_is_uncertain():
     row = {"on": "d", "split": "test", "level": 0.95, "left": "", "right": "", "examples": 9}
-    wide = row | {
-        "claim": "x",
-        "difference": 0.0,
-        "difference_low": -0.3,
-        "difference_high": 0.26,
-        "verdict": "undecided",
-    }
-    sure = row | {
-        "claim": "y",
-        "difference": -0.15,
-        "difference_low": -0.2,
-        "difference_high": -0.1,
-        "verdict": "fails",
-    }
+    ends = ("difference", "difference_low", "difference_high")
+    wide = row | {"claim": "x", "verdict": "undecided"} | dict(zip(ends, (0.0, -0.3, 0.26), strict=True))
+    sure = row | {"claim": "y", "verdict": "fails"} | dict(zip(ends, (-0.15, -0.2, -0.1), strict=True))
     found = pl.DataFrame([wide, sure], schema=SCHEMA)
     assert together("all", found, ["x", "y"])["verdict"].to_list() == ["fails"]
 
