@@ -397,12 +397,9 @@ def transfer_figures(scenario):
     """The gap needs a target with a probe of its own, and an SAE of a trained model."""
     spec = STUDY["transfers"][scenario]
     pairs = any(source != target for source in spec["sources"] for target in {*spec["targets"]} & {*spec["sources"]})
-    models = {
-        file.split("/model=")[1].split("/")[0]
-        for file in TRANSFER_CELLS["scores"]["sae"]
-        if f"/scenario={scenario}/" in file
-    }
-    return ["matrix", "curves", *(["gap"] if pairs and models - CONTROLS.keys() else [])]
+    files = [file for file in TRANSFER_CELLS["scores"]["sae"] if f"scenario={scenario}/" in file]
+    trained = [model for model in MODELS if model not in CONTROLS and any(f"model={model}/" in file for file in files)]
+    return ["matrix", "curves", *(["gap"] if pairs and trained else [])]
 
 
 TRANSFER_TABLES = ["transfer", "transfer_best", "crossings"]
