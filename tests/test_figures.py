@@ -35,7 +35,7 @@ def test_claims_count_verdicts_and_leave_out_the_row_of_all():
 
 def test_behaviour_names_everyone_and_the_target():
     rows = [
-        {"data": "d", "target": "big", "role": role, "contestant": name, **interval(0.6)}
+        {"data": "d", "split": "test", "target": "big", "role": role, "contestant": name, **interval(0.6)}
         for role, name in (("source", "SAE of small"), ("target", "SAE of big"), ("control", "TF-IDF"))
     ]
     said = texts(claims_figures.behaviour(pl.DataFrame(rows)))

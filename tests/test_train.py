@@ -1,5 +1,7 @@
 """Training SAEs on cached activations: what is saved is what SAELens loads, and its quality is as measured."""
 
+import ctypes
+import gc
 import itertools
 import re
 import signal
@@ -218,6 +220,8 @@ def test_a_stream_holds_a_few_buffers_of_a_large_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train_module, "BUFFER_BYTES", 8 * 2**20)
     tokens = np.lib.format.open_memmap(tmp_path / "tokens.npy", "w+", np.float32, (400 * 1024, 256))  # 400 MiB of holes
+    gc.collect()  # what earlier tests left would be freed in between, and hide the buffers
+    ctypes.CDLL(None).malloc_trim(0)
     before, most = held(), 0
     for number, batch in enumerate(itertools.islice(batches(tokens, 512, seed=0), 820)):  # 800 of them are an epoch
         assert batch.shape == (512, 256)

@@ -184,7 +184,7 @@ def two_recipes(study, tmp_path) -> Path:
 
 
 def test_recipes_with_the_same_texts_share_a_cache(two_recipes):
-    once = ("examples", "residuals", "extract", "probe_tfidf", "tables")
+    once = ("examples", "residuals", "extract", "probe_text", "tables")
     jobs = planned(two_recipes)
     assert {rule: jobs[rule] for rule in once} == dict.fromkeys(once, 1)
     assert (jobs["train_sae"], jobs["prepare_sae"], jobs["probe"]) == (2, 2, 2)
