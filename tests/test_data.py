@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import fails
 from tessera.data import assign_parts, classes, count_examples, describe, load_examples, nested, shuffled
 from tessera.errors import TesseraError
 
@@ -37,14 +38,6 @@ def load(folder, frame, *, seed=0, folds=5, **spec):
     path = folder / "data.parquet"
     frame.write_parquet(path)
     return load_examples("d", {"path": str(path), **NAMES, **spec}, seed=seed, folds=folds)
-
-
-def fails(call, *parts):
-    with pytest.raises(TesseraError) as raised:
-        call()
-    message = str(raised.value)
-    assert [part for part in parts if part not in message] == []
-    assert len(message.splitlines()) == 1
 
 
 def write_zst(path, content):

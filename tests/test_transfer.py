@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from refusals import fails
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from tessera.baselines import standardise, tfidf
@@ -68,14 +69,6 @@ def run(frames, sources, targets, translated=None, fractions=(1.0,), kind="none"
 
 def rows_of(frame, split):
     return np.flatnonzero(frame["split"] == split)
-
-
-def fails(call, *parts):
-    with pytest.raises(TesseraError) as raised:
-        call()
-    message = str(raised.value)
-    assert [part for part in parts if part not in message] == []
-    assert len(message.splitlines()) == 1
 
 
 PAIR = {"a": examples("a"), "b": examples("b", 75)}

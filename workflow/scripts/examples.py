@@ -1,9 +1,9 @@
 """Read, check, sample and split one data set."""
 
 from tessera.data import describe, load_examples
-from tessera.io import write_parquet
+from tessera.io import sha256, write_parquet
 from tessera.job import job
-from tessera.sources import sha256, with_sources
+from tessera.sources import with_sources
 
 IMAGES_AT_ONCE = 500  # to a row group, which readers hold in memory
 

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from tessera.data import read_examples
-from tessera.io import write_parquet
+from tessera.io import write_named
 from tessera.job import job
 from tessera.pooling import read_features
 from tessera.probe import Thresholding
@@ -20,5 +20,4 @@ with job(snakemake) as log:
         for threshold in snakemake.params.thresholds:
             found = transfer.run(features, partial(Thresholding.space, threshold=threshold))
             log.info("%s, threshold %s: %s", pooling, threshold, found["scores"].to_dicts())
-            for file in (out for out in snakemake.output if f"/pooling={pooling}/threshold={threshold}/" in out):
-                write_parquet(file, found[Path(file).stem])
+            write_named((out for out in snakemake.output if f"/pooling={pooling}/threshold={threshold}/" in out), found)

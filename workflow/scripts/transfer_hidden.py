@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tessera.baselines import read_hidden, standardise
 from tessera.data import read_examples
-from tessera.io import write_parquet
+from tessera.io import write_named
 from tessera.job import job
 from tessera.transfer import Transfer
 
@@ -17,5 +17,4 @@ with job(snakemake) as log:
     for pooling in snakemake.params.poolings:
         found = transfer.run({one: read_hidden(files[one], pooling) for one in data}, standardise)
         log.info("%s: %s", pooling, found["scores"].to_dicts())
-        for file in (out for out in snakemake.output if f"/pooling={pooling}/" in out):
-            write_parquet(file, found[Path(file).stem])
+        write_named((out for out in snakemake.output if f"/pooling={pooling}/" in out), found)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tessera.baselines import pixels, standardise
 from tessera.data import read_examples
-from tessera.io import write_parquet
+from tessera.io import write_named
 from tessera.job import job
 from tessera.transfer import Transfer
 
@@ -16,5 +16,4 @@ with job(snakemake) as log:
         features = {name: pixels(Path(file), unit) for name, file in zip(data, files, strict=True)}
         found = transfer.run(features, standardise)
         log.info("%s: %s", unit, found["scores"].to_dicts())
-        for file in (out for out in snakemake.output if f"/unit={unit}/" in out):
-            write_parquet(file, found[Path(file).stem])
+        write_named((out for out in snakemake.output if f"/unit={unit}/" in out), found)

@@ -1,11 +1,10 @@
 """Fit the probes of TF-IDF on a source, score them on all its targets."""
 
 from functools import partial
-from pathlib import Path
 
 from tessera.baselines import tfidf
 from tessera.data import read_examples
-from tessera.io import write_parquet
+from tessera.io import write_named
 from tessera.job import job
 from tessera.transfer import Transfer
 
@@ -17,5 +16,4 @@ with job(snakemake) as log:
     for unit in snakemake.params.units:
         found = transfer.run(texts, partial(tfidf, unit=unit))
         log.info("%s: %s", unit, found["scores"].to_dicts())
-        for file in (out for out in snakemake.output if f"/unit={unit}/" in out):
-            write_parquet(file, found[Path(file).stem])
+        write_named((out for out in snakemake.output if f"/unit={unit}/" in out), found)

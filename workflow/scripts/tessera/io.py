@@ -1,11 +1,12 @@
 """The one writer of files: a temporary name, then a rename, so that nothing half-written looks finished."""
 
 import glob
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,6 +16,12 @@ import pyarrow.parquet as pq
 from tessera.errors import TesseraError
 
 KEY = b"tessera"  # of what a parquet file's metadata say of its origin
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager
@@ -98,6 +105,12 @@ def write_parquet(path: str | Path, table, facts: list | None = None, rows: int 
     `facts` of its origin (see provenance.py) become its metadata.
     """
     write_parts(path, [table], facts, rows)
+
+
+def write_named(files: Iterable[str | Path], frames: Mapping) -> None:
+    """Write to each of `files` the frame of its name."""
+    for file in files:
+        write_parquet(file, frames[Path(file).stem])
 
 
 def write_parts(path: str | Path, parts: Iterable, facts: list | None = None, rows: int | None = None) -> None:

@@ -1,6 +1,5 @@
 """Any transformers model: load it, find its blocks, and tokenise for it. Models that read images: vision.py."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 
 from tessera.config import count_layers, resolve
 from tessera.errors import TesseraError
+from tessera.io import sha256
 
 logger = logging.getLogger("tessera")
 
@@ -171,8 +171,7 @@ def _place(name: str, source: dict) -> tuple[str | Path, dict]:
         weights = folder / "model.safetensors"
         if not weights.is_file():
             raise TesseraError(f"config key models.{name}.sha256: there is no file {str(weights)!r}")
-        with weights.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
+        found = sha256(weights)
         if found != source["sha256"]:
             raise TesseraError(f"config key models.{name}.sha256: model.safetensors in {str(folder)!r} has {found}")
     return folder, {"local_files_only": True, "trust_remote_code": False}

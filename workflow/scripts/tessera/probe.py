@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from tessera.data import assign_parts, check_folds, classes
 from tessera.grid import parse_threshold
-from tessera.io import write_parquet
+from tessera.io import write_named
 from tessera.metrics import confusion_scores, resample_weights, score
 from tessera.selection import Selected, select
 
@@ -163,8 +162,7 @@ class Cell:
 
     def write(self, files: Iterable[str]) -> None:
         """Write each part to the file of its name."""
-        for file in files:
-            write_parquet(file, getattr(self, Path(file).stem))
+        write_named(files, vars(self))
 
 
 class Task:

@@ -4,7 +4,6 @@ A fact is a row (kind, name, item, value). Jobs that load weights leave theirs i
 tables collect them, so that no fact is a parameter that could make anything rerun.
 """
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from tessera.config import config_sha256, resolve
-from tessera.io import KEY, atomic, write_parquet
+from tessera.io import KEY, atomic, sha256, write_parquet
 from tessera.sources import read_sources
 
 COLUMNS = ["kind", "name", "item", "value"]
@@ -27,8 +26,7 @@ Facts = list[list[str]]
 
 
 def file_sha256(path: str | Path) -> str:
-    with Path(path).open("rb") as content:
-        return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+    return f"sha256:{sha256(path)}"
 
 
 def model_facts(name: str, spec: dict, source: dict, seed: int) -> Facts:

@@ -1,6 +1,5 @@
 """The files that examples were read from: recorded when they are read, compared when their results are merged."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tessera.errors import TesseraError
+from tessera.io import sha256
 
 KEY = b"tessera sources"
-
-
-def sha256(path: str | Path) -> str:
-    with Path(path).open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def with_sources(examples: pl.DataFrame, digests: dict[str, str]) -> pa.Table:
