@@ -56,7 +56,7 @@ def work_saelens(state):
 
 def prepare_tessera(width: int, dtype: torch.dtype):
     from tessera import extract, pooling  # noqa: F401 (imported before the clock starts)
-    from tessera.sae import JumpReLU, Scratch
+    from tessera.saes.encoders import JumpReLU, Scratch
 
     x_ND, W_DW, threshold = make(width, dtype)
     tensors = {
@@ -73,9 +73,9 @@ def prepare_tessera(width: int, dtype: torch.dtype):
 
 def work_tessera(state):
     import pyarrow as pa
-    from tessera.extract import latents_schema, token_table
-    from tessera.io import parquet_writer
-    from tessera.pooling import pool
+    from tessera.activations.shards import latents_schema, token_table
+    from tessera.base.files import parquet_writer
+    from tessera.features.pooling import pool
 
     encoder, x_ND = state
     total = 0.0

@@ -5,7 +5,7 @@ import time
 import library  # noqa: F401 (makes it importable)
 import numpy as np
 import scipy.sparse as sp
-from tessera.probe import fit_probe
+from tessera.probes.fit import fit_probe
 
 TEXTS, DENSITY = 5000, 0.05
 

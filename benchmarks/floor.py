@@ -28,10 +28,11 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[4096, 16384])
     options = parser.parse_args()
     import synthetic
-    from tessera.extract import extract
-    from tessera.forward import BATCH_TOKENS, catch, plan_batches
-    from tessera.models import load_model, tokenise
-    from tessera.sae import Scratch, load_encoder
+    from tessera.activations.extraction import extract
+    from tessera.models.forward import BATCH_TOKENS, catch, plan_batches
+    from tessera.models.loading import load_model
+    from tessera.models.text import tokenise
+    from tessera.saes.encoders import Scratch, load_encoder
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32

@@ -40,7 +40,7 @@ def prepare(rows: int, width: int, density: float):
 
 def match(state) -> float:
     """Share of the matched latents that are matched to themselves."""
-    from tessera.matching import correlate, one_to_one
+    from tessera.matching.correlation import correlate, one_to_one
 
     a, b, order = state
     partner_V, _ = one_to_one(correlate(a, b))
@@ -49,7 +49,7 @@ def match(state) -> float:
 
 
 def similarity(state) -> float:
-    from tessera.matching import svcca
+    from tessera.matching.correlation import svcca
 
     return svcca(*state[:2], seed=0)["svcca"]
 

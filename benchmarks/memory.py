@@ -24,8 +24,8 @@ def prepare(*arguments):
 
 def extract_shard(state):
     import synthetic
-    from tessera.extract import extract
-    from tessera.models import load_model
+    from tessera.activations.extraction import extract
+    from tessera.models.loading import load_model
 
     torch.set_num_threads(2)
     root, examples, number, start = state
@@ -39,7 +39,7 @@ def extract_shard(state):
 
 
 def pool_all(state):
-    from tessera.pooling import pool_shards
+    from tessera.features.pooling import pool_shards
 
     root, number = state
     shards = sorted((root / f"shards-{number}").rglob("latents/**/*.parquet"))

@@ -65,8 +65,8 @@ def prepare_tessera(root: Path, out: Path):
 
 def work_tessera(state):
     import synthetic
-    from tessera.extract import extract
-    from tessera.models import load_model
+    from tessera.activations.extraction import extract
+    from tessera.models.loading import load_model
 
     root, out = state
     spec = synthetic.spec(root)

@@ -18,9 +18,9 @@ TOKENS, WIDTH, L0, BATCH = 60, 16384, 70, 2048
 def save_shard(file: Path, examples: int) -> None:
     """A latents shard of examples of 60 tokens, L0 70; a tenth of the latents has half of the activations."""
     import pyarrow as pa
-    from tessera.extract import latents_schema, token_table
-    from tessera.io import parquet_writer
-    from tessera.sae import SparseActivations
+    from tessera.activations.shards import latents_schema, token_table
+    from tessera.base.files import parquet_writer
+    from tessera.saes.encoders import SparseActivations
 
     generator = np.random.default_rng(0)
     with parquet_writer(file, latents_schema(pa.float16())) as writer:
@@ -46,7 +46,7 @@ def prepare(file: Path, out: Path):
 
 
 def work(state):
-    from tessera.pooling import pool_shards
+    from tessera.features.pooling import pool_shards
 
     file, out = state
     pool_shards([file], {pooling: out / f"{pooling}.parquet" for pooling in POOLINGS})

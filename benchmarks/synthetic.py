@@ -70,9 +70,10 @@ def save_study(
     root: Path, size: str, number: int, layers: list[int], widths: list[int], dtype=torch.float32, device="cpu"
 ) -> None:
     """Model, texts, and the SAEs of every layer × width, as SAELens saves them and prepared for the extractor."""
-    from tessera.forward import catch
-    from tessera.models import load_model, tokenise
-    from tessera.sae import prepare
+    from tessera.models.forward import catch
+    from tessera.models.loading import load_model
+    from tessera.models.text import tokenise
+    from tessera.saes.preparing import prepare
 
     save_model(root / "model", size, dtype, device)
     examples = texts(number)

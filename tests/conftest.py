@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 from runs import make_study, snakemake
-from tessera.models import load_model
+from tessera.models.loading import load_model
 
 
 @pytest.fixture(scope="session")

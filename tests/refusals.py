@@ -1,7 +1,7 @@
 """What a refusal looks like."""
 
 import pytest
-from tessera.errors import TesseraError
+from tessera.base.errors import TesseraError
 
 
 def fails(call, *parts):

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 import tiny
 import torch
-from tessera.answers import _sequence, _tokenise, answer, joined
-from tessera.data import load_prompts
-from tessera.errors import TesseraError
-from tessera.models import load_model
+from tessera.base.errors import TesseraError
+from tessera.examples.prompts import load_prompts
+from tessera.models.answers import _sequence, _tokenise, answer, joined
+from tessera.models.loading import load_model
 from transformers import AutoModelForCausalLM
 
 SPEC = {"device": "cpu", "dtype": "float32", "max_tokens": 32}

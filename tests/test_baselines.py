@@ -1,7 +1,8 @@
 """Bags of words: the vocabulary comes from the training texts, in every script."""
 
 import numpy as np
-from tessera.baselines import standardise, tfidf
+from tessera.features.spaces import standardise
+from tessera.features.tfidf import tfidf
 
 TRAIN = np.array([True, True, True, False])
 

@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from tessera import aligned, carried, maps
-from tessera.grid import parse_threshold
-from tessera.maps import HIDDEN_POOLING, Sides, directions, draw_directions
-from tessera.metrics import with_interval
-from tessera.pooling import pool
-from tessera.probe import Task, Thresholding, read_probe
+from tessera.features.pooling import pool
+from tessera.features.spaces import Thresholding
+from tessera.matching.pairings import HIDDEN_POOLING, Sides, directions, draw_directions
+from tessera.probes.metrics import with_interval
+from tessera.probes.task import Task, read_probe
+from tessera.study.grid import parse_threshold
 
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 200, "C": [0.1, 1.0]}
 POOLINGS = ["sum", "mean", "max", "last", "count"]

@@ -4,9 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import f1_score
-from tessera.claims import SCHEMA, Contrast, behaviour, between, judge, of_matches, together, within
-from tessera.metrics import chance_macro_f1
-from tessera.tables import ALL, CELL, behaviour_table
+from tessera.probes.metrics import chance_macro_f1
+from tessera.results.claims import SCHEMA, Contrast, behaviour, between, judge, of_matches, together, within
+from tessera.results.contestants import ALL
+from tessera.results.tables import behaviour_table
+from tessera.study.grid import CELL
 
 JUDGE = {"resamples": 200, "seed": 0}
 

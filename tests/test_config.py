@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tessera.config import load, sae_folder
-from tessera.errors import TesseraError
-from tessera.kinds import data_of
-from tessera.pairs import sae_entry, sae_owner, same_sae
+from tessera.base.errors import TesseraError
+from tessera.study.config import load, sae_folder
+from tessera.study.matches import same_sae
+from tessera.study.media import data_of
+from tessera.study.sae_entries import sae_entry, sae_owner
 
 SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import fails
-from tessera.data import assign_parts, classes, count_examples, describe, load_examples, nested, shuffled
-from tessera.errors import TesseraError
+from tessera.base.errors import TesseraError
+from tessera.examples.examples import count_examples, describe, load_examples
+from tessera.examples.splits import assign_parts, classes, nested, shuffled
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 NAMES = {"text": "text", "label": "label"}

@@ -13,12 +13,15 @@ from sae_lens import SAE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tessera import extract as extract_module
-from tessera.baselines import read_hidden
-from tessera.errors import TesseraError
-from tessera.extract import cache_residuals, extract
-from tessera.models import load_model, tokenise
-from tessera.pooling import pool_shards, read_features
-from tessera.sae import SparseActivations, prepare
+from tessera.activations.extraction import extract
+from tessera.activations.residuals import cache_residuals
+from tessera.base.errors import TesseraError
+from tessera.features.hidden import read_hidden
+from tessera.features.pooling import pool_shards, read_features
+from tessera.models.loading import load_model
+from tessera.models.text import tokenise
+from tessera.saes.encoders import SparseActivations
+from tessera.saes.preparing import prepare
 
 LAYERS = [0, 2, 3]  # the last one without an SAE
 CELLS = [(0, "64"), (0, "96"), (2, "64"), (2, "96")]

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import tiny
 from runs import CELL, change, make_study, planned, snakemake, start, texts
-from tessera.errors import TesseraError
-from tessera.extract import extract
-from tessera.io import read_parquet, write_parquet
-from tessera.job import job
-from tessera.models import load_model
+from tessera.activations.extraction import extract
+from tessera.base.errors import TesseraError
+from tessera.base.files import read_parquet, write_parquet
+from tessera.base.script import job
+from tessera.models.loading import load_model
 
 # A kill in each, and two more in the stage that takes longest.
 KILLED = ["examples", "residuals", "train_sae", "prepare_sae", *["extract"] * 3, "pool", "probe", "tables"]
@@ -141,7 +141,7 @@ def test_a_disk_that_is_full(copy):
 def test_a_write_that_fails(folders, tmp_path):
     """By a limit on the size of files, which needs no root."""
     sae = tiny.save_sae(tmp_path / "sae", "jumprelu", width=64)
-    from tessera.sae import prepare
+    from tessera.saes.preparing import prepare
 
     prepare(sae, tmp_path / "encoder.safetensors", width=64, layer=1)
     spec = tiny.model_spec(folders["bert"])
@@ -216,7 +216,7 @@ def test_a_results_folder_that_is_read_only(copy):
 
 def test_a_second_writer_leaves_the_first_nothing_to_finish(tmp_path):
     """A job that outlives its killed controller cannot put its half of a file under the final name."""
-    from tessera.io import atomic
+    from tessera.base.files import atomic
 
     path = tmp_path / "file"
     with pytest.raises(FileNotFoundError), atomic(path) as first:

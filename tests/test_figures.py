@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tessera import claims_figures, figures, transfer_figures
-from tessera.tables import ALL
+from tessera.results.contestants import ALL
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,10 @@ import pytest
 import tiny
 import torch
 from tessera import forward as forward_module
-from tessera.errors import TesseraError
-from tessera.forward import catch, forward, plan_batches
-from tessera.models import Tokens, load_model, tokenise
+from tessera.base.errors import TesseraError
+from tessera.models.forward import catch, forward, plan_batches
+from tessera.models.loading import load_model
+from tessera.models.text import Tokens, tokenise
 
 
 def batches(model, tokens, layers, budget=None):

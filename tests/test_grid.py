@@ -2,7 +2,7 @@
 
 import pytest
 from tessera import grid
-from tessera.grid import layer_cells, parse_threshold, parse_width, pass_of, sae_cells
+from tessera.study.grid import layer_cells, parse_threshold, parse_width, pass_of, sae_cells
 
 MODELS = {
     "m": {"passes": [{"1": ["512", "2k"], "3": []}, {"3": ["512"], "1": ["4k"]}]},

@@ -16,11 +16,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import ROOT, make_study, snakemake
-from tessera.config import load
-from tessera.data import load_examples
-from tessera.errors import TesseraError
-from tessera.models import load_model
-from tessera.sae import prepare
+from tessera.base.errors import TesseraError
+from tessera.examples.examples import load_examples
+from tessera.models.loading import load_model
+from tessera.saes.preparing import prepare
+from tessera.study.config import load
 
 LONGEST = 500  # characters
 

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
-from tessera.baselines import pixels
-from tessera.data import assign_parts, count_examples, describe, load_examples, nested, read_examples, shuffled
-from tessera.errors import TesseraError
-from tessera.images import decode
-from tessera.io import write_parquet
+from tessera.base.errors import TesseraError
+from tessera.base.files import write_parquet
+from tessera.examples.examples import count_examples, describe, load_examples, read_examples
+from tessera.examples.images import decode
+from tessera.examples.splits import assign_parts, nested, shuffled
+from tessera.features.pixels import pixels
 
 ROWS = 60
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
-from tessera.matching import Moments, above_null, correlate, inverse, one_to_one, svcca
+from tessera.matching.correlation import Moments, above_null, correlate, inverse, one_to_one, svcca
 
 
 def sparse(rows, width, seed=0, density=0.2):

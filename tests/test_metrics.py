@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
-from tessera.metrics import METRICS, confusion_scores, rank_scores, resample_weights, score
+from tessera.probes.metrics import METRICS, confusion_scores, rank_scores, resample_weights, score
 
 FEW = settings(max_examples=50, deadline=None)
 seeds = st.integers(0, 2**32 - 1)

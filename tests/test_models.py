@@ -8,8 +8,9 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import save_file
-from tessera.errors import TesseraError
-from tessera.models import load_model, special_ids, tokenise
+from tessera.base.errors import TesseraError
+from tessera.models.loading import load_model
+from tessera.models.text import special_ids, tokenise
 from transformers import T5Config, T5Model
 
 

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tessera.errors import TesseraError
-from tessera.io import parquet_writer, write_parquet
-from tessera.pooling import FEATURES_SCHEMA, pool, pool_shards, read_features
+from tessera.base.errors import TesseraError
+from tessera.base.files import parquet_writer, write_parquet
+from tessera.features.pooling import FEATURES_SCHEMA, pool, pool_shards, read_features
 
 WIDTH = 7
 POOLINGS = ["sum", "mean", "max", "last", "count", "top1", "top2", "top3", "top20"]

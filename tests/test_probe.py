@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
-from tessera.errors import TesseraError
-from tessera.probe import Probe, Task, Thresholding, fit_probe
+from tessera.base.errors import TesseraError
+from tessera.features.spaces import Thresholding
+from tessera.probes.fit import Probe, fit_probe
+from tessera.probes.task import Task
 
 C = [0.01, 0.1, 1.0]
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 100, "C": C}

@@ -5,7 +5,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from tessera.progress import Progress, attach, cause, is_kept, span
+from tessera.base.progress import Progress, attach, cause, is_kept, span
 
 
 def record(event: str | None = None, message: str | None = None, **values) -> logging.LogRecord:

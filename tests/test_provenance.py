@@ -5,9 +5,10 @@ import subprocess
 
 import polars as pl
 import pytest
-from tessera.config import config_sha256
-from tessera.io import write_parquet
-from tessera.provenance import (
+from tessera.base.digests import config_sha256
+from tessera.base.files import write_parquet
+from tessera.examples.digests import with_sources
+from tessera.results.provenance import (
     code_facts,
     collect,
     fact_table,
@@ -17,7 +18,6 @@ from tessera.provenance import (
     read_facts,
     table_writer,
 )
-from tessera.sources import with_sources
 
 
 def test_a_folders_weights_are_hashed_file_by_file(tmp_path):

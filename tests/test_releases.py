@@ -5,10 +5,12 @@ import pytest
 import tiny
 import torch
 from tessera import releases
-from tessera.errors import TesseraError
-from tessera.forward import catch
-from tessera.models import load_model, tokenise
-from tessera.sae import Scratch, load_encoder, prepare
+from tessera.base.errors import TesseraError
+from tessera.models.forward import catch
+from tessera.models.loading import load_model
+from tessera.models.text import tokenise
+from tessera.saes.encoders import Scratch, load_encoder
+from tessera.saes.preparing import prepare
 
 GEMMA = {"release": "gemma-scope-2b-pt-res", "id": "layer_{layer}/width_{width}/average_l0_{l0}"}
 GEMMA_2 = {"release": "gemma-scope-2-4b-pt-res", "id": "layer_{layer}_width_{width}_l0_{l0}"}

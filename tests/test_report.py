@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import tiny
 import yaml
-from tessera.provenance import read_facts
+from tessera.results.provenance import read_facts
 
 ROOT = Path(__file__).parents[1]
 REPORT = ("--report", "results/report.html", "--report-after-run", "report")

@@ -13,8 +13,9 @@ import torch
 from sae_lens import SAE
 from tessera import fetch
 from tessera import sae as sae_module
-from tessera.errors import TesseraError
-from tessera.sae import Scratch, load_encoder, prepare
+from tessera.base.errors import TesseraError
+from tessera.saes.encoders import Scratch, load_encoder
+from tessera.saes.preparing import prepare
 
 WIDTH = 96
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from sklearn.feature_selection import SelectKBest, f_classif
-from tessera.grid import parse_selection
-from tessera.probe import Task
-from tessera.selection import METHODS, Selected, select
+from tessera.probes.selection import METHODS, Selected, select
+from tessera.probes.task import Task
+from tessera.study.grid import parse_selection
 
 SETTINGS = {"seed": 0, "folds": 4, "resamples": 20, "C": [0.01, 1.0]}
 

@@ -3,7 +3,9 @@
 import itertools
 
 import polars as pl
-from tessera.tables import CELL, best_cells, merge_cells, merge_in_parts, with_control
+from tessera.results.merging import merge_cells, merge_in_parts
+from tessera.results.tables import best_cells, with_control
+from tessera.study.grid import CELL
 
 
 def write(tmp_path, place, **columns):

@@ -15,9 +15,10 @@ import tiny  # noqa: F401 (one torch thread)
 import torch
 from sae_lens import SAE, SAETrainer
 from tessera import train as train_module
-from tessera.errors import TesseraError
-from tessera.sae import Scratch, load_encoder, prepare
-from tessera.train import ARCHITECTURES, batches, train
+from tessera.base.errors import TesseraError
+from tessera.saes.encoders import Scratch, load_encoder
+from tessera.saes.preparing import prepare
+from tessera.saes.training import ARCHITECTURES, batches, train
 
 TOKENS, DIRECTIONS, WIDTH, K = 4000, 32, 64, 4
 STEPS = 60

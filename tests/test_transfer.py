@@ -9,12 +9,13 @@ import scipy.sparse as sp
 from refusals import fails
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
-from tessera.baselines import standardise, tfidf
-from tessera.crossings import crossing, crossings
-from tessera.errors import TesseraError
-from tessera.probe import Task, Thresholding
-from tessera.tables import best_transfers
-from tessera.transfer import Transfer, check_scenarios
+from tessera.base.errors import TesseraError
+from tessera.features.spaces import Thresholding, standardise
+from tessera.features.tfidf import tfidf
+from tessera.probes.task import Task
+from tessera.results.tables import best_transfers
+from tessera.transfer.crossings import crossing, crossings
+from tessera.transfer.scenario import Transfer, check_scenarios
 
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 50, "C": [0.01, 0.1, 1.0]}
 WORDS = {"no": ["rain", "storm"], "yes": ["moon", "star"], "maybe": ["fog", "mist"]}

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
-from tessera.errors import TesseraError
-from tessera.models import load_model
-from tessera.tune import _shuffles, tune
+from tessera.base.errors import TesseraError
+from tessera.models.loading import load_model
+from tessera.models.tuning import _shuffles, tune
 
 SPEC = {"device": "cpu", "dtype": "float32", "max_tokens": 16}
 SETTINGS = {"max_tokens": 16, "prepend_bos": False, "batch": 8, "learning_rate": 3e-3, "seed": 0}

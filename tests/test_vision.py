@@ -8,13 +8,14 @@ import tiny
 import torch
 import transformers
 from pictures import LAYERS, PATCHES, PICTURES
-from tessera.errors import TesseraError
-from tessera.extract import cache_residuals, extract
-from tessera.forward import forward
-from tessera.images import decode
-from tessera.models import load_model
-from tessera.sae import prepare
-from tessera.tune import tune
+from tessera.activations.extraction import extract
+from tessera.activations.residuals import cache_residuals
+from tessera.base.errors import TesseraError
+from tessera.examples.images import decode
+from tessera.models.forward import forward
+from tessera.models.loading import load_model
+from tessera.models.tuning import tune
+from tessera.saes.preparing import prepare
 
 FAMILIES = ("paligemma", "llava")
 

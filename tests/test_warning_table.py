@@ -2,8 +2,8 @@
 
 import polars as pl
 import pytest
-from tessera.provenance import fact_table
-from tessera.warning_table import ADVICE, warning_table
+from tessera.results.provenance import fact_table
+from tessera.results.warnings import ADVICE, warning_table
 
 CELL = {
     "features": "sae",

@@ -1,11 +1,11 @@
 """Let a causal language model answer the prompts of a data set: its answers are the labels."""
 
 import torch
-from tessera.answers import answer
-from tessera.data import load_prompts
-from tessera.io import write_parquet
-from tessera.job import job
-from tessera.models import load_model
+from tessera.base.files import write_parquet
+from tessera.base.script import job
+from tessera.examples.prompts import load_prompts
+from tessera.models.answers import answer
+from tessera.models.loading import load_model
 from transformers import AutoModelForCausalLM
 
 with job(snakemake) as log:

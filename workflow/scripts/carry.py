@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from tessera import aligned, carried, maps
-from tessera.baselines import read_hidden
-from tessera.io import write_parquet
-from tessera.job import job
-from tessera.pooling import read_features
-from tessera.probe import Task, read_probe
+from tessera.base.files import write_parquet
+from tessera.base.script import job
+from tessera.features.hidden import read_hidden
+from tessera.features.pooling import read_features
+from tessera.probes.task import Task, read_probe
 
 with job(snakemake) as log:
     params, inputs = snakemake.params, snakemake.input

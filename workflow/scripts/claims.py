@@ -2,7 +2,7 @@
 
 import polars as pl
 from tessera import claims, provenance, tables
-from tessera.job import job
+from tessera.base.script import job
 
 with job(snakemake) as log:
     inputs, settings = snakemake.input, snakemake.params

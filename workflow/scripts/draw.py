@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 from tessera import figures
-from tessera.job import job
+from tessera.base.script import job
 
 with job(snakemake):
     scores, best = pl.read_parquet(snakemake.input.scores), pl.read_parquet(snakemake.input.best)

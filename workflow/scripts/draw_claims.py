@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 from tessera import claims_figures, figures
-from tessera.job import job
+from tessera.base.script import job
 
 with job(snakemake):
     for pdf, png in zip(snakemake.output.pdf, snakemake.output.png, strict=True):

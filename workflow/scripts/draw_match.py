@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 from tessera import match_figures
-from tessera.figures import save
-from tessera.job import job
+from tessera.base.script import job
+from tessera.report.style import save
 
 with job(snakemake):
     for draw, table, *files in zip(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 from tessera import figures, transfer_figures
-from tessera.job import job
+from tessera.base.script import job
 
 DRAW = {
     "matrix": transfer_figures.matrix,

@@ -1,9 +1,10 @@
 """Read, check, sample and split one data set."""
 
-from tessera.data import describe, load_examples
-from tessera.io import sha256, write_parquet
-from tessera.job import job
-from tessera.sources import with_sources
+from tessera.base.digests import sha256
+from tessera.base.files import write_parquet
+from tessera.base.script import job
+from tessera.examples.digests import with_sources
+from tessera.examples.examples import describe, load_examples
 
 IMAGES_AT_ONCE = 500  # to a row group, which readers hold in memory
 

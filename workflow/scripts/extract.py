@@ -4,12 +4,12 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from tessera.errors import TesseraError
-from tessera.extract import extract
-from tessera.io import write_parquet
-from tessera.job import job
-from tessera.models import load_model
-from tessera.provenance import code_facts, file_sha256, model_facts
+from tessera.activations.extraction import extract
+from tessera.base.errors import TesseraError
+from tessera.base.files import write_parquet
+from tessera.base.script import job
+from tessera.models.loading import load_model
+from tessera.results.provenance import code_facts, file_sha256, model_facts
 
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 from tessera import aligned, maps
-from tessera.baselines import read_hidden
-from tessera.io import write_parquet
-from tessera.job import job
-from tessera.pooling import read_features
+from tessera.base.files import write_parquet
+from tessera.base.script import job
+from tessera.features.hidden import read_hidden
+from tessera.features.pooling import read_features
 from threadpoolctl import threadpool_limits
 
 with job(snakemake) as log, threadpool_limits(1):

@@ -2,8 +2,8 @@
 
 import polars as pl
 from tessera import carried, maps, provenance
-from tessera.job import job
-from tessera.tables import scan
+from tessera.base.script import job
+from tessera.results.merging import scan
 
 SIDES = pl.col("source") == "a"
 

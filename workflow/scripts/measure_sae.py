@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from tessera.io import write_parquet
-from tessera.job import job
+from tessera.base.files import write_parquet
+from tessera.base.script import job
 
 with job(snakemake):
-    from tessera.train import measure_borrowed  # imports sae_lens
+    from tessera.saes.training import measure_borrowed  # imports sae_lens
 
     torch.set_num_threads(snakemake.threads)
     cache = Path(snakemake.input.residuals) / f"layer={snakemake.wildcards.layer}.npy"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tessera.job import job
-from tessera.pooling import pool_shards
+from tessera.base.script import job
+from tessera.features.pooling import pool_shards
 
 with job(snakemake):
     cell = snakemake.wildcards

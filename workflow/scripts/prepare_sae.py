@@ -3,12 +3,12 @@
 import tempfile
 from pathlib import Path
 
-from tessera.job import job
-from tessera.sae import prepare
+from tessera.base.script import job
+from tessera.saes.preparing import prepare
 
 
 def same_model(name: str, other: str) -> bool:
-    from tessera.fetch import same_model  # imports sae_lens
+    from tessera.saes.saelens import same_model  # imports sae_lens
 
     return same_model(name, other)
 
@@ -19,7 +19,7 @@ with job(snakemake) as log:
     identity = {"model": params.model, "same_model": same_model}
     out = Path(snakemake.output[0])
     if params.release:
-        from tessera.fetch import fetch  # imports sae_lens
+        from tessera.saes.saelens import fetch  # imports sae_lens
 
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             fetch(*params.release, Path(folder))

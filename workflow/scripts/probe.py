@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from tessera.data import read_examples
-from tessera.job import job
-from tessera.pooling import read_features
-from tessera.probe import Task, Thresholding
+from tessera.base.script import job
+from tessera.examples.examples import read_examples
+from tessera.features.pooling import read_features
+from tessera.features.spaces import Thresholding
+from tessera.probes.task import Task
 
 with job(snakemake) as log:
     task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from tessera.baselines import pixels, standardise
-from tessera.data import read_examples
-from tessera.job import job
-from tessera.probe import Task
+from tessera.base.script import job
+from tessera.examples.examples import read_examples
+from tessera.features.pixels import pixels
+from tessera.features.spaces import standardise
+from tessera.probes.task import Task
 
 with job(snakemake) as log:
     task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)

@@ -1,9 +1,11 @@
 """Baselines: the same probe on TF-IDF of words or characters, and on the length of a text."""
 
-from tessera.baselines import lengths, standardise, tfidf
-from tessera.data import read_examples
-from tessera.job import job
-from tessera.probe import Task
+from tessera.base.script import job
+from tessera.examples.examples import read_examples
+from tessera.features.length import lengths
+from tessera.features.spaces import standardise
+from tessera.features.tfidf import tfidf
+from tessera.probes.task import Task
 
 with job(snakemake) as log:
     task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)

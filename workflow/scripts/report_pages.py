@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 from tessera import pages
-from tessera.config import load
-from tessera.io import atomic
-from tessera.job import job
+from tessera.base.files import atomic
+from tessera.base.script import job
+from tessera.study.config import load
 
 ABOUT = {
     "warnings": "What to doubt in this study, most serious first: how many (count) of how many (of). No example is "

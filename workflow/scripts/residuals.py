@@ -4,10 +4,11 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from tessera.data import shuffled
-from tessera.extract import cache_residuals
-from tessera.job import job
-from tessera.models import contents, load_model
+from tessera.activations.residuals import cache_residuals
+from tessera.base.script import job
+from tessera.examples.splits import shuffled
+from tessera.models.loading import load_model
+from tessera.models.text import contents
 
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)

@@ -2,11 +2,11 @@
 
 import polars as pl
 from tessera import provenance, tables
-from tessera.data import describe, read_examples
-from tessera.io import write_parts
-from tessera.job import job
-from tessera.sources import check_sources
-from tessera.warning_table import warning_table
+from tessera.base.files import write_parts
+from tessera.base.script import job
+from tessera.examples.digests import check_sources
+from tessera.examples.examples import describe, read_examples
+from tessera.results.warnings import warning_table
 
 with job(snakemake) as log:
     settings, inputs = snakemake.params, snakemake.input

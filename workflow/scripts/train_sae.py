@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import torch
-from tessera.io import write_parquet
-from tessera.job import job
-from tessera.models import pick_device
+from tessera.base.files import write_parquet
+from tessera.base.script import job
+from tessera.models.parts import pick_device
 
 with job(snakemake):
-    from tessera.train import train  # imports sae_lens
+    from tessera.saes.training import train  # imports sae_lens
 
     torch.set_num_threads(snakemake.threads)
     quality = train(

@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from tessera.data import read_examples
-from tessera.io import write_named
-from tessera.job import job
-from tessera.pooling import read_features
-from tessera.probe import Thresholding
-from tessera.transfer import Transfer
+from tessera.base.files import write_named
+from tessera.base.script import job
+from tessera.examples.examples import read_examples
+from tessera.features.pooling import read_features
+from tessera.features.spaces import Thresholding
+from tessera.transfer.scenario import Transfer
 
 with job(snakemake) as log:
     data, width = snakemake.params.data, snakemake.params.width

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from tessera.baselines import read_hidden, standardise
-from tessera.data import read_examples
-from tessera.io import write_named
-from tessera.job import job
-from tessera.transfer import Transfer
+from tessera.base.files import write_named
+from tessera.base.script import job
+from tessera.examples.examples import read_examples
+from tessera.features.hidden import read_hidden
+from tessera.features.spaces import standardise
+from tessera.transfer.scenario import Transfer
 
 with job(snakemake) as log:
     data, layer = snakemake.params.data, snakemake.wildcards.layer

@@ -2,8 +2,8 @@
 
 import polars as pl
 from tessera import provenance, tables
-from tessera.crossings import crossings
-from tessera.job import job
+from tessera.base.script import job
+from tessera.transfer.crossings import crossings
 
 with job(snakemake) as log:
     inputs = snakemake.input

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from tessera.baselines import tfidf
-from tessera.data import read_examples
-from tessera.io import write_named
-from tessera.job import job
-from tessera.transfer import Transfer
+from tessera.base.files import write_named
+from tessera.base.script import job
+from tessera.examples.examples import read_examples
+from tessera.features.tfidf import tfidf
+from tessera.transfer.scenario import Transfer
 
 with job(snakemake) as log:
     data = snakemake.params.data

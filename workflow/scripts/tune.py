@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from tessera.job import job
-from tessera.models import load_model
-from tessera.tune import tune
+from tessera.base.script import job
+from tessera.models.loading import load_model
+from tessera.models.tuning import tune
 
 with job(snakemake):
     torch.set_num_threads(snakemake.threads)

@@ -1,0 +1,104 @@
+"""The rows of a shard: sparse latents per content token, pooled hidden states per example."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from tessera.base.errors import TesseraError
+from tessera.models.forward import Batch
+from tessera.saes.encoders import SparseActivations
+
+HIDDEN_POOLINGS = ("sum", "max", "last")  # mean is sum / tokens
+FLOAT16_MAX, FLOAT32_MAX, FLOAT16_TINY = 65504.0, np.finfo(np.float32).max, np.float16(2**-24)
+
+
+def latents_schema(activation: pa.DataType) -> pa.Schema:
+    """One row per content token."""
+    return pa.schema(
+        {
+            "example": pa.uint32(),
+            "position": pa.uint32(),
+            "token_id": pa.uint32(),
+            "latent": pa.list_(pa.uint32()),
+            "activation": pa.list_(activation),
+        }
+    )
+
+
+def hidden_schema(d: int) -> pa.Schema:
+    """One row per example: the pooled hidden states [d] and the number of content tokens."""
+    pooled = {pooling: pa.list_(pa.float32(), d) for pooling in HIDDEN_POOLINGS}
+    return pa.schema({"example": pa.uint32(), "tokens": pa.uint32(), **pooled})
+
+
+def token_rows(batch: Batch, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """Example, position and token id of each content token of a batch, example by example."""
+    row, column = np.nonzero(batch.content_BT)
+    position = column if batch.position_BT is None else batch.position_BT[row, column]
+    return {
+        "example": numbers[batch.examples[row]].astype(np.uint32),
+        "position": position.astype(np.uint32),
+        "token_id": batch.ids_BT[row, column].astype(np.uint32),
+    }
+
+
+def token_table(
+    rows: dict[str, np.ndarray], sparse: SparseActivations, activation: pa.DataType, cell: tuple
+) -> pa.Table:
+    """Sparse activations as rows of a latents shard.
+
+    Raises:
+        TesseraError: float16 cannot hold a value, or one is not finite.
+    """
+    offsets = np.concatenate([[0], np.cumsum(sparse.counts_N)]).astype(np.int32)
+    values, limit = sparse.values, FLOAT16_MAX if pa.types.is_float16(activation) else FLOAT32_MAX
+    if not (np.abs(values) <= limit).all():
+        bad = int(np.argmin(np.abs(values) <= limit))
+        example = rows["example"][np.searchsorted(offsets, bad, side="right") - 1]
+        raise TesseraError(
+            f"layer {cell[0]} width {cell[1]}: example {example} has an activation of {values[bad]:.0f}, which "
+            + (
+                "float16 cannot hold; set activation_dtype: float32 for this model"
+                if np.isfinite(values[bad])
+                else "is not finite; set dtype: float32 for this model"
+            )
+        )
+    if pa.types.is_float16(activation):
+        values = values.astype(np.float16)
+        lost = values == 0  # what is active stays active
+        values[lost] = np.copysign(FLOAT16_TINY, sparse.values[lost])
+    return pa.table(
+        [
+            *(pa.array(column) for column in rows.values()),
+            pa.ListArray.from_arrays(pa.array(offsets), pa.array(sparse.latents)),
+            pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
+        ],
+        schema=latents_schema(activation),
+    )
+
+
+def pool_hidden(state_ND: torch.Tensor, batch: Batch, numbers: np.ndarray) -> pa.Table:
+    """Sum, max and last of the content tokens' hidden states, a row per example of the batch."""
+    counts_B = torch.from_numpy(batch.content_BT.sum(axis=1))
+    lengths_B = counts_B.to(state_ND.device)
+    pooled = {
+        "sum": torch.segment_reduce(state_ND, "sum", lengths=lengths_B),
+        "max": torch.segment_reduce(state_ND, "max", lengths=lengths_B),
+        "last": state_ND[lengths_B.cumsum(0) - 1],
+    }
+    d = state_ND.shape[1]
+    columns = [pa.array(numbers[batch.examples], pa.uint32()), pa.array(counts_B.numpy(), pa.uint32())]
+    for pooling in HIDDEN_POOLINGS:
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(pooled[pooling].cpu().numpy().ravel()), d))
+    return pa.table(columns, schema=hidden_schema(d))
+
+
+def check_finite(state_ND: torch.Tensor, batch: Batch, examples_B: np.ndarray, layer: int) -> None:
+    finite_N = torch.isfinite(state_ND).all(dim=1)
+    if finite_N.all():
+        return
+    row, position = (found[int((~finite_N).nonzero()[0])] for found in np.nonzero(batch.content_BT))
+    raise TesseraError(
+        f"layer {layer}: example {examples_B[row]} has a hidden state that is not finite at position {position}; "
+        f"set dtype: float32 for this model"
+    )

@@ -1,0 +1,86 @@
+"""The one split function, and what else orders, deals or parts examples by a seeded hash."""
+
+import hashlib
+import re
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from tessera.base.errors import TesseraError, shorten
+
+
+def joined(first: pl.Series, second: pl.Series) -> pl.Series:
+    """A name per row, equal for rows that share a value of either series, directly or through other rows."""
+    first_E, second_E = (column.rank("dense").to_numpy().astype(np.int64) - 1 for column in (first, second))
+    edges = (np.ones(len(first_E)), (first_E, first_E.max() + 1 + second_E))
+    size = int(first_E.max() + second_E.max()) + 2
+    _, component = connected_components(sp.coo_array(edges, shape=(size, size)), directed=False)
+    return pl.Series(component[first_E]).cast(pl.String)
+
+
+LABELS_OF_UNIT = pl.col("label").unique().sort().str.join("\0")  # a stratum for units of several labels
+
+
+def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) -> np.ndarray:
+    """Deal the texts of each class round-robin into `parts`; int array [E] of part numbers.
+
+    The one split function: the test split, and the folds inside the training split. Texts are dealt in the order of
+    a hash of (seed, purpose, smallest id), so the split depends on the ids and not on the order of the rows; a text
+    that occurs twice stands on one side only.
+    """
+    unit = _unit(frame)
+    units = frame.group_by(unit).agg(pl.col("id").min(), LABELS_OF_UNIT)
+    units = units.with_columns(order=hashes(units["id"], seed, purpose)).sort("label", "order")
+    units = units.with_columns(part=pl.int_range(pl.len()) % parts)
+    return frame.join(units.select(unit, "part"), on=unit, maintain_order="left")["part"].to_numpy()
+
+
+def _unit(frame: pl.DataFrame) -> str:
+    """The column whose equal values are not to be parted: groups where they are known already, else the texts."""
+    return next(column for column in ("group", "unit", "text") if column in frame.columns)
+
+
+def nested(frame: pl.DataFrame, fraction: float, *, seed: int) -> pl.Series:
+    """Which examples a share of the texts of each class keeps (rounded up); a larger share keeps these and more."""
+    unit = _unit(frame)
+    units = frame.group_by(unit).agg(pl.col("id").min(), LABELS_OF_UNIT)
+    units = units.with_columns(order=hashes(units["id"], seed, "fraction"))
+    size = (pl.len().over("label") * fraction).round(9).ceil()  # 0.07 × 100 is a little over 7
+    kept = pl.col("order").rank("ordinal").over("label") <= size
+    return frame[unit].is_in(units.filter(kept)[unit].implode())
+
+
+def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The examples in the order of a seeded hash of their texts, each text once."""
+    texts = frame.unique("text")
+    return texts.with_columns(order=hashes(texts["text"], seed, "shuffle")).sort("order").drop("order")
+
+
+def classes(labels: pl.Series) -> list[str]:
+    """The distinct labels in order: by value where all are whole numbers, else by spelling."""
+    distinct = sorted(labels.unique())
+    numbers = all(re.fullmatch("-?[0-9]+", label) for label in distinct)
+    return sorted(distinct, key=int) if numbers else distinct
+
+
+def check_folds(frame: pl.DataFrame, folds: int) -> None:
+    """Every class needs a distinct training text per fold.
+
+    Raises:
+        TesseraError: names the smallest class.
+    """
+    train = frame.filter(split="train")
+    counts = dict(train.group_by("label").agg(pl.col(_unit(train)).n_unique()).iter_rows())
+    label = min(counts, key=lambda label: (counts[label], label))
+    smallest = counts[label]
+    if smallest < folds:
+        raise TesseraError(
+            f"class {shorten(label)} has {smallest} distinct training texts, fewer than probe.folds, {folds}"
+        )
+
+
+def hashes(ids: pl.Series, seed: int, purpose: str) -> pl.Series:
+    digests = (hashlib.blake2b(f"{seed}\0{purpose}\0{id}".encode(), digest_size=8).digest() for id in ids)
+    return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)

@@ -1,0 +1,59 @@
+"""Spaces: what is fitted on training rows, without their labels, and then makes the matrix of any rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import StandardScaler
+
+from tessera.study.grid import parse_threshold
+
+
+def standardise(train_ED: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Zero mean and unit variance per dimension of the training rows."""
+    scaler = StandardScaler().fit(train_ED)
+    return lambda hidden_ED: scaler.transform(hidden_ED).astype(np.float32)
+
+
+@dataclass
+class Thresholding:
+    """A threshold fitted on the training split.
+
+    tau: 1[pooled > tau], or None to keep the pooled value scaled by `scale_K` (max-abs of the training split).
+    columns_K: the latents that fire in the training split (one at least); dropping the others changes no fit.
+    """
+
+    tau: float | None
+    columns_K: np.ndarray
+    scale_K: np.ndarray
+
+    @classmethod
+    def fit(cls, train_EW: sp.csr_array, threshold: str) -> "Thresholding":
+        """Fit `threshold` (none, a number, or qP: the P-th percentile of the positive values) on training features."""
+        kind, value = parse_threshold(threshold)
+        if kind == "quantile":
+            positive = train_EW.data[train_EW.data > 0]
+            value = float(np.quantile(positive, value)) if len(positive) else 0.0
+        kept_EW = train_EW if value is None else _above(train_EW, value)
+        fires_W = np.bincount(kept_EW.indices, minlength=train_EW.shape[1]) > 0
+        columns_K = np.flatnonzero(fires_W) if fires_W.any() else np.zeros(1, dtype=np.int64)  # a probe needs a column
+        scale_K = abs(kept_EW[:, columns_K]).max(axis=0).toarray().ravel()
+        return cls(value, columns_K, np.where(scale_K > 0, scale_K, 1).astype(np.float32))
+
+    @classmethod
+    def space(cls, train_EW: sp.csr_array, threshold: str) -> Callable[[sp.csr_array], sp.csr_array]:
+        """`apply` of `threshold` fitted on training features."""
+        return cls.fit(train_EW, threshold).apply
+
+    def apply(self, features_EW: sp.csr_array) -> sp.csr_array:
+        """The matrix [E, K] the probe sees, float32."""
+        kept_EK = (features_EW if self.tau is None else _above(features_EW, self.tau))[:, self.columns_K]
+        return sp.csr_array(kept_EK.multiply(1 / self.scale_K) if self.tau is None else kept_EK, dtype=np.float32)
+
+
+def _above(features_EW: sp.csr_array, tau: float) -> sp.csr_array:
+    above_EW = features_EW.copy()  # eliminate_zeros works in place, on indices that a view would share
+    above_EW.data = (features_EW.data > tau).astype(np.float32)
+    above_EW.eliminate_zeros()
+    return above_EW

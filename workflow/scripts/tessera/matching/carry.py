@@ -1,0 +1,219 @@
+"""Probes carried to another model: a probe of SAE A reads SAE B's features through a map, beside its controls."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from tessera.features.spaces import Thresholding, standardise
+from tessera.matching.pairings import HIDDEN_POOLING, Map, draw_directions
+from tessera.probes.fit import Probe
+from tessera.probes.metrics import LEVEL, confusion_scores, resample_weights, with_interval
+from tessera.probes.task import Task
+from tessera.probes.verdicts import decided, enough
+
+CLAIMED = [("sae", "one_to_one", "examples"), ("sae", "identity", None), ("hidden", "ridge", None)]
+CLAIMED += [("sae", control, "examples") for control in ("random", "directions")]
+CONTROLS = {"random": "random match", "directions": "random directions", "ridge": "ridge map"}
+PENALTIES = np.logspace(-1, 6, 15)  # of the ridge map, on standardised hidden states
+CELL = ["pooling", "threshold", "selection"]
+PLACE = ["source", "features", "condition", "over", *CELL, "split"]
+
+
+@dataclass
+class Side:
+    """One SAE on one data set, rows as its examples, with the probes fitted on it."""
+
+    features: dict[str, sp.csr_array]  # pooling → [E, W]
+    hidden: dict[str, np.ndarray]  # pooling → [E, d]
+    probes: dict[tuple[str, str, str], tuple[Probe, Thresholding]]  # CELL
+    hidden_probes: dict[str, Probe]  # pooling
+
+
+@dataclass
+class Answers:
+    """Class probabilities' winners of one condition on one data set: a row per draw."""
+
+    place: dict[str, str | None]
+    cv_macro_f1: float
+    predicted_RE: np.ndarray
+
+
+def ridge(target_ED: np.ndarray, source_EF: np.ndarray):
+    """Ridge map between pooled hidden states, its penalty by leave-one-out on these (training) texts."""
+    into, out_of = StandardScaler().fit(target_ED), StandardScaler().fit(source_EF)
+    with threadpool_limits(1):
+        model = RidgeCV(PENALTIES).fit(into.transform(target_ED), out_of.transform(source_EF))
+    return lambda hidden_ED: out_of.inverse_transform(model.predict(into.transform(hidden_ED))).astype(np.float32)
+
+
+def answer(task: Task, sides: dict[str, Side], maps: pl.DataFrame, ridges: dict, seed: int) -> list[Answers]:
+    """What every probe says of every test example of a data set, in both directions.
+
+    `maps` are those of `maps.find`; `ridges` maps (source, pooling) to the ridge map from the target's hidden states.
+    """
+    found = []
+    for source, target in ("ab", "ba"):
+        own, other = sides[source], sides[target]
+        mapped = maps.filter(source=source)
+        for pooling, features_EW in own.features.items():
+            width = features_EW.shape[1]
+            conditions = [({"condition": "source", "over": None}, [features_EW])]
+            here = mapped.filter(pooling=pooling).partition_by("kind", "over", maintain_order=True)
+            for rows in here:
+                draws = rows.partition_by("draw", maintain_order=True)
+                kind, over = rows["kind"][0], rows["over"][0]
+                if kind == "directions":
+                    hidden_ED = other.hidden[HIDDEN_POOLING.get(pooling, "mean")]
+                    size, dimensions = other.features[pooling].shape[1], hidden_ED.shape[1]
+                    moved = [
+                        Map.of(draw).apply_directions(
+                            hidden_ED, draw_directions(dimensions, size, seed, target, draw["draw"][0]), width
+                        )
+                        for draw in draws
+                    ]
+                else:
+                    moved = [Map.of(draw).apply(other.features[pooling], width) for draw in draws]
+                conditions.append(({"condition": kind, "over": over}, moved))
+            for cell in (cell for cell in own.probes if cell[0] == pooling):
+                place = {"source": source, "features": "sae", **dict(zip(CELL, cell, strict=True))}
+                for condition, matrices in conditions:
+                    answers = [_predict(*own.probes[cell], matrix) for matrix in matrices]
+                    found.append(Answers(place | condition, own.probes[cell][0].cv_macro_f1, np.array(answers)))
+                native, thresholding = other.probes[cell]
+                predicted = _predict(native, thresholding, other.features[pooling])
+                about = place | {"condition": "native", "over": None}
+                found.append(Answers(about, native.cv_macro_f1, predicted[None]))
+        for pooling, probe in own.hidden_probes.items():
+            own_ED, other_ED = own.hidden[pooling], other.hidden[pooling]
+            scale, of_other = standardise(own_ED[task.train_E]), standardise(other_ED[task.train_E])
+            there = {"source": source, "features": "hidden", "over": None, "pooling": pooling}
+            there |= {"threshold": None, "selection": None}
+            native = other.hidden_probes[pooling]
+            for condition, by, matrix in (
+                ("source", probe, scale(own_ED)),
+                ("native", native, of_other(other_ED)),
+                ("ridge", probe, scale(ridges[source, pooling](other_ED))),
+            ):
+                predicted = by.probabilities(matrix).argmax(axis=1)
+                found.append(Answers(there | {"condition": condition}, by.cv_macro_f1, predicted[None]))
+    return found
+
+
+def _predict(probe: Probe, thresholding: Thresholding, features_EW: sp.csr_array) -> np.ndarray:
+    return probe.probabilities(thresholding.apply(features_EW)).argmax(axis=1)
+
+
+def score(task: Task, answers: list[Answers]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Macro F1 and accuracy of every condition, on the data set's own resamples.
+
+    Of a control with several draws: the mean over them, and each resample of the interval has one draw of them, so that
+    the interval is as wide as luck in the draw makes it.
+    """
+    scores, predictions = [], []
+    for split in task.test_splits:
+        rows_E, weights_BE = task.split_E == split, task.weights(split)
+        examples = task.examples.filter(pl.Series(rows_E)).select("example", "id", "group", "label")
+        for one in answers:
+            place = one.place | {"split": split}
+            f1_RB, accuracy_RB = _resampled(task, one, rows_E, weights_BE)
+            about = {"draws": len(f1_RB), "examples": int(rows_E.sum()), "cv_macro_f1": one.cv_macro_f1}
+            values = with_interval("macro_f1", over_draws(f1_RB, task.seed))
+            scores.append({**place, **values, **with_interval("accuracy", over_draws(accuracy_RB, task.seed)), **about})
+            for draw, predicted_E in enumerate(one.predicted_RE):
+                said = pl.Series(task.classes).gather(predicted_E[rows_E])
+                columns = [pl.lit(place[key], pl.String).alias(key) for key in PLACE]
+                predictions.append(examples.select(*columns, pl.lit(draw).alias("draw"), pl.all(), predicted=said))
+    return _with_place(scores), pl.concat(predictions)
+
+
+def _resampled(task: Task, one: Answers, rows_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Macro F1 and accuracy of each draw on each resample of some rows, both [R, 1 + B]."""
+    found = [
+        confusion_scores(task.label_E[rows_E], predicted_E[rows_E], len(task.classes), weights_BE)
+        for predicted_E in one.predicted_RE
+    ]
+    return tuple(np.array(values) for values in zip(*found, strict=True))
+
+
+def _with_place(rows: list[dict]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema_overrides=dict.fromkeys(PLACE, pl.String)).select(*PLACE, pl.exclude(PLACE))
+
+
+def over_draws(values_RB: np.ndarray, seed: int) -> np.ndarray:
+    """[1 + B]: the mean over draws of the sample itself, then one draw, at random, for each resample."""
+    draws, columns = values_RB.shape
+    chosen_B = np.random.default_rng(seed).integers(draws, size=columns)
+    values_B = values_RB[chosen_B, np.arange(columns)]
+    values_B[0] = values_RB[:, 0].mean()
+    return values_B
+
+
+def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
+    """Does a probe do better on matched latents than on each control? A row per data set, source, kind and claim.
+
+    The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe.
+    Paired bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
+    corrected (Bonferroni) for the number of data sets and both directions. `latents transfer` holds where the
+    match beats a random match AND random directions of the target's hidden states, and fails where it loses to either
+    (an intersection-union test: it needs no further correction).
+    """
+    level = 1 - (1 - LEVEL) / (2 * len(answered))
+    rows = []
+    for data, (task, answers) in answered.items():
+        rows_E = task.split_E == "test"
+        groups = task.examples["group"].to_numpy()[rows_E]
+        weights_BE = resample_weights(groups, enough(task.resamples, level), task.seed)
+        known = {tuple(one.place[key] for key in PLACE[:-1]): one for one in answers}
+        for source in "ab":
+            homes = {
+                features: [one for key, one in known.items() if key[:3] == (source, features, "source")]
+                for features in ("sae", "hidden")
+            }
+            best = {
+                features: [max(ones, key=lambda one: one.cv_macro_f1).place[key] for key in CELL]
+                for features, ones in homes.items()
+                if ones
+            }
+
+            f1_RB = {
+                condition: _resampled(task, known[key], rows_E, weights_BE)[0]
+                for features, condition, over in CLAIMED
+                if (key := (source, features, condition, over, *best.get(features, []))) in known
+            }
+            for kind in (kind for kind in ("one_to_one", "identity") if kind in f1_RB):
+                place = {"data": data, "source": source, "kind": kind, **dict(zip(CELL, best["sae"], strict=True))}
+                found = {
+                    control: decided(over_draws(f1_RB[kind] - f1_RB[control], task.seed), level)
+                    for control in CONTROLS
+                    if control in f1_RB
+                }
+                needed = [found[control]["verdict"] for control in ("random", "directions")]
+                found["random"]["verdict"] = None  # any two SAEs that read the same texts beat it: no claim by itself
+                rows += [place | {"claim": f"{kind} > {CONTROLS[control]}", **found[control]} for control in found]
+                both = next((one for one in ("fails", "undecided") if one in needed), "holds")
+                rows.append(place | {"claim": "latents transfer", "verdict": both})
+    names = ["data", "source", "kind", *CELL, "claim"]
+    numbers = dict.fromkeys(["difference", "difference_low", "difference_high", "level"], pl.Float64)
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String) | numbers | {"verdict": pl.String})
+
+
+def best(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per match, data set, source and split: every condition at the cell with the best cv_macro_f1 of the source.
+
+    `native` stands at the target's own best cell: it is what a probe trained there reaches.
+    """
+    place = ["match", "data", "source", "features"]
+    chosen = []
+    for condition in ("source", "native"):
+        cells = scores.filter(condition=condition, split="test").sort(
+            "cv_macro_f1", descending=True, maintain_order=True
+        )
+        cells = cells.group_by(place, maintain_order=True).first().select(*place, *CELL)
+        wanted = (pl.col("condition") == "native") == (condition == "native")
+        chosen.append(scores.filter(wanted).join(cells, on=[*place, *CELL], nulls_equal=True, maintain_order="left"))
+    return pl.concat(chosen)

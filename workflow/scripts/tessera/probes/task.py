@@ -1,0 +1,132 @@
+"""A data set as a task for probes: labels, folds and resamples that all its cells share, and what a cell leaves."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from tessera.base.files import write_named
+from tessera.examples.splits import assign_parts, check_folds, classes
+from tessera.features.spaces import Thresholding
+from tessera.probes.fit import Probe, columns_of, fit_probe
+from tessera.probes.metrics import resample_weights, score
+from tessera.probes.selection import Selected, select
+
+
+@dataclass
+class Cell:
+    """What one cell of the grid leaves behind."""
+
+    scores: pl.DataFrame
+    predictions: pl.DataFrame
+    coefficients: pl.DataFrame
+
+    def write(self, files: Iterable[str]) -> None:
+        """Write each part to the file of its name."""
+        write_named(files, vars(self))
+
+
+class Task:
+    """A data set's labels, folds and resamples: what every cell of the data set shares."""
+
+    def __init__(self, examples: pl.DataFrame, *, seed: int, folds: int, resamples: int, C: list[float]):
+        check_folds(examples, folds)
+        self.examples = examples.sort("example")
+        self.seed, self.resamples, self.grid = seed, resamples, [float(value) for value in C]
+        self._resampled: dict[str, np.ndarray] = {}
+        self.classes = classes(self.examples["label"])
+        number = {label: index for index, label in enumerate(self.classes)}
+        self.label_E = np.array([number[label] for label in self.examples["label"]])
+        self.split_E = self.examples["split"].to_numpy()
+        self.train_E = self.split_E == "train"
+        self.fold_E = assign_parts(self.examples.filter(split="train"), folds, seed=seed, purpose="folds")
+
+    @property
+    def test_splits(self) -> list[str]:
+        return [split for split in self.examples["split"].unique(maintain_order=True) if split != "train"]
+
+    def select(self, features_EK, selections: list[str]) -> dict[str, Selected | None]:
+        """The columns that each selection keeps, chosen on the training rows of `features_EK`."""
+        return select(features_EK[self.train_E], self.label_E[self.train_E], self.fold_E, selections)
+
+    def run(self, features_EK, thresholding: Thresholding | None = None, selected: Selected | None = None) -> Cell:
+        """Fit on the training rows of `features_EK` (rows as `self.examples`), score every other split once.
+
+        `thresholding` is what made the matrix; its columns name the latents of the coefficients.
+        """
+        train_EK = features_EK[self.train_E]
+        probe = fit_probe(train_EK, self.label_E[self.train_E], self.fold_E, self.classes, self.grid, selected)
+        train_EK = columns_of(train_EK, probe.columns_K)
+        nonzeros = train_EK.nnz if sp.issparse(train_EK) else np.count_nonzero(train_EK)
+        about = {
+            "cv_macro_f1": probe.cv_macro_f1,
+            "C": probe.C,
+            "C_at_edge": probe.C in (min(self.grid), max(self.grid)),
+            "tau": thresholding.tau if thresholding else None,
+            "n_features": train_EK.shape[1],
+            "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
+            "training_examples": train_EK.shape[0],
+            "converged": probe.converged,
+        }
+        scores, predictions = [], []
+        for split in self.test_splits:
+            rows = self.split_E == split
+            probability_EC = probe.probabilities(features_EK[rows])
+            found = score(self.label_E[rows], probability_EC, self.weights(split))
+            scores.append({"split": split, "examples": int(rows.sum()), **found, **about})
+            predictions.append(self._predictions(rows, probability_EC))
+        return Cell(
+            pl.DataFrame(scores, schema_overrides={"tau": pl.Float64}),
+            pl.concat(predictions),
+            _coefficients(probe, thresholding),
+        )
+
+    def weights(self, split: str) -> np.ndarray:
+        """The resamples of a split, the same for every cell of the data set."""
+        if split not in self._resampled:
+            group_E = self.examples["group"].to_numpy()[self.split_E == split]
+            self._resampled[split] = resample_weights(group_E, self.resamples, self.seed)
+        return self._resampled[split]
+
+    def _predictions(self, rows: np.ndarray, probability_EC: np.ndarray) -> pl.DataFrame:
+        chosen = self.examples.filter(pl.Series(rows)).select("example", "id", "split", "group", "label")
+        return chosen.with_columns(
+            predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1)),
+            probability=pl.Series(probability_EC.tolist(), dtype=pl.List(pl.Float64)),
+        )
+
+
+def _coefficients(probe: Probe, thresholding: Thresholding | None) -> pl.DataFrame:
+    """A row per class and feature (for two classes: of the second), and one with no latent for the intercept.
+
+    `weight` applies to the matrix the probe saw; that was the pooled value / `scale`, or 1[pooled > tau] (scale 1).
+    """
+    names = probe.classes[1:] if len(probe.classes) == 2 else probe.classes
+    size = probe.weights_CK.shape[1]
+    used_K = np.arange(size) if probe.columns_K is None else probe.columns_K
+    columns_K = thresholding.columns_K[used_K] if thresholding else used_K
+    scale_K = thresholding.scale_K[used_K] if thresholding else np.ones(size)
+    return pl.DataFrame(
+        {
+            "class": np.repeat(names, size + 1),
+            "latent": pl.Series(np.tile(np.append(columns_K, -1), len(names))).cast(pl.Int32),
+            "weight": np.hstack([probe.weights_CK, probe.intercept_C[:, None]]).ravel().astype(np.float32),
+            "scale": np.tile(np.append(scale_K, 1.0), len(names)).astype(np.float32),
+        }
+    ).with_columns(latent=pl.when(pl.col("latent") >= 0).then("latent"))
+
+
+def read_probe(scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str]) -> tuple[Probe, Thresholding]:
+    """The probe of a cell, from what `Cell.write` left of it, and the thresholding that makes its matrix."""
+    about, rows = scores.row(0, named=True), len(names) - 1 if len(names) == 2 else len(names)
+    weights_CK = coefficients["weight"].to_numpy().reshape(rows, -1).astype(np.float64)  # the intercept is the last
+    of_one = coefficients.head(weights_CK.shape[1] - 1)
+    probe = Probe(
+        classes=names,
+        weights_CK=weights_CK[:, :-1],
+        intercept_C=weights_CK[:, -1],
+        **{key: about[key] for key in ("C", "cv_macro_f1", "converged")},
+    )
+    return probe, Thresholding(about["tau"], of_one["latent"].to_numpy().astype(np.int64), of_one["scale"].to_numpy())

@@ -1,0 +1,96 @@
+"""The figures of claims and of behaviour: what was found, with its interval."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+
+from tessera.report.style import COLOURS, COLUMN, STYLE, bars
+from tessera.results.contestants import ALL
+
+VERDICTS = {"holds": COLOURS[2], "undecided": "0.6", "fails": COLOURS[1]}
+ROLES = {"source": COLOURS[0], "target": COLOURS[2], "control": "0.45"}
+
+
+def claims(found: pl.DataFrame) -> plt.Figure:
+    """A row per claim: the effect on each data set as a tick coloured by its verdict, on all together as a diamond.
+
+    The diamond's interval is the 95 % one; the numbers at the right count the data sets on which the claim holds, is
+    undecided, and fails, each interval corrected for their number.
+    """
+    names = found["claim"].unique(maintain_order=True).to_list()
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(2 * COLUMN, 0.7 + 0.19 * len(names)))
+        axis.axvline(0, color="0.5", lw=0.6, zorder=0)
+        for y, name in enumerate(names):
+            rows = found.filter(claim=name)
+            each = rows.filter(pl.col("on") != ALL)
+            for verdict, colour in VERDICTS.items():
+                axis.plot(
+                    each.filter(verdict=verdict)["difference"],
+                    np.full((each["verdict"] == verdict).sum(), y),
+                    ls="none",
+                    marker="|",
+                    ms=7,
+                    mew=1.4,
+                    color=colour,
+                )
+            whole = rows.filter(on=ALL) if len(each) > 1 else each
+            for mean, low, high in whole.select("difference", "difference_low", "difference_high").iter_rows():
+                axis.errorbar(
+                    mean,
+                    y,
+                    xerr=[[mean - low], [high - mean]],
+                    fmt="D",
+                    ms=3.5,
+                    color="black",
+                    mfc="white",
+                    elinewidth=0.8,
+                )
+            counts = " / ".join(str((each["verdict"] == verdict).sum()) for verdict in VERDICTS)
+            axis.annotate(counts, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=6)
+        axis.annotate("holds / undecided / fails", (1.01, -0.8), xycoords=("axes fraction", "data"), fontsize=6)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.6)
+        axis.set_xlabel("difference in macro F1 (left − right), paired bootstrap over test examples")
+        handles = [
+            plt.Line2D([], [], ls="none", marker="|", ms=7, mew=1.4, color=colour, label=verdict)
+            for verdict, colour in VERDICTS.items()
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def behaviour(table: pl.DataFrame) -> plt.Figure:
+    """Per data set whose labels are what a model did: macro F1 of whoever predicts it, with 95 % intervals.
+
+    Each mark is the cell with the best cross-validated F1 of its kind.
+    """
+    table = table.filter(split="test")
+    sets = table["data"].unique(maintain_order=True).to_list()
+    rows = [len(table.filter(data=data)) for data in sets]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(sets),
+            1,
+            figsize=(COLUMN, 0.6 + 0.45 * len(sets) + 0.13 * sum(rows)),
+            sharex=True,
+            squeeze=False,
+            height_ratios=rows,
+        )
+        for axis, data in zip(axes[:, 0], sets, strict=True):
+            part = table.filter(data=data)
+            for y, (role, points) in enumerate(
+                (row["role"], part[y]) for y, row in enumerate(part.iter_rows(named=True))
+            ):
+                axis.errorbar(points["macro_f1"], [y], xerr=bars(points), fmt="o", color=ROLES[role], elinewidth=0.8)
+            axis.set_yticks(range(len(part)), part["contestant"])
+            axis.set_ylim(len(part) - 0.5, -0.5)
+            target = part["target"][0]
+            axis.set_title(f"{data}: what {target} did" if target else data)
+        axes[-1, 0].set_xlabel("macro F1, 95 % interval")
+        labels = {"source": "source", "target": "the model itself", "control": "control"}
+        handles = [
+            plt.Line2D([], [], ls="none", marker="o", color=ROLES[role], label=label) for role, label in labels.items()
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    return figure

@@ -1,0 +1,65 @@
+"""The one style of all figures: one column wide, colour-blind safe, every axis named."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+
+from tessera.base.files import atomic
+from tessera.study.grid import parse_threshold
+
+COLUMN = 3.4  # inches: one column of a two-column paper
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe and Ito
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+STYLE = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+}
+F1 = "macro F1 on the test split"
+
+
+def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
+    """Write a figure as PDF and PNG, with no date in it."""
+    for path, metadata in ((pdf, {"CreationDate": None}), (png, {})):
+        with plt.rc_context(STYLE), atomic(path) as part:
+            figure.savefig(part, format=path.suffix[1:], metadata=metadata)
+    plt.close(figure)
+
+
+def hide_beyond(axes: np.ndarray, number: int) -> None:
+    """Hide all but the first `number` axes; the lowest one shown in each column has tick labels."""
+    for axis in axes.flat[number:]:
+        axis.set_visible(False)
+    for column in axes.T:
+        shown = [axis for axis in column if axis.get_visible()]
+        if shown:
+            shown[-1].xaxis.set_tick_params(labelbottom=True)
+
+
+def bars(points: pl.DataFrame) -> np.ndarray:
+    """Distances [2, n] from the value to the ends of its interval."""
+    value, low, high = (points[name].to_numpy() for name in ("macro_f1", "macro_f1_low", "macro_f1_high"))
+    return np.clip(np.vstack([value - low, high - value]), 0, None)
+
+
+def pooling_order(pooling: str) -> tuple[int, int]:
+    order = ["sum", "mean", "max", "last", "count"]
+    return (order.index(pooling), 0) if pooling in order else (len(order), int(pooling.removeprefix("top")))
+
+
+def threshold_order(threshold: str) -> tuple[int, float]:
+    kind, value = parse_threshold(threshold)
+    return ["none", "fixed", "quantile"].index(kind), value or 0.0

@@ -1,0 +1,125 @@
+"""Merge cells into tables, and say which cell is best without looking at a test score."""
+
+import polars as pl
+
+from tessera.results.contestants import CONTESTANTS, roles
+from tessera.results.merging import scan
+from tessera.study.grid import CELL
+
+
+def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
+    """Add the column control: is the model one of re-drawn weights?"""
+    control = pl.col("model").is_in(list(controls)).fill_null(False)
+    return scores.with_columns(control=control).select(*CELL, "control", pl.exclude([*CELL, "control"]))
+
+
+def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
+    """Precision, recall, F1 and support of each class in each cell and split."""
+    place = [*CELL, "split"]
+    hit = pl.col("label") == pl.col("predicted")
+    by_label = predictions.group_by([*place, "label"]).agg(support=pl.len(), hits=hit.sum())
+    by_prediction = predictions.group_by([*place, "predicted"]).agg(claims=pl.len()).rename({"predicted": "label"})
+    joined = by_label.join(by_prediction, on=[*place, "label"], how="full", coalesce=True, nulls_equal=True)
+    counts = joined.with_columns(pl.col("support", "hits", "claims").fill_null(0))
+    table = counts.select(
+        *place,
+        pl.col("label").alias("class"),
+        precision=pl.col("hits") / pl.col("claims"),
+        recall=pl.col("hits") / pl.col("support"),
+        f1=2 * pl.col("hits") / (pl.col("support") + pl.col("claims")),
+        support="support",
+    )
+    return table.sort([*place, "class"], nulls_last=True).collect()
+
+
+def best_of(scores: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """Per data set, the cell among those that meet `condition` with the best cv_macro_f1 (inside the training split).
+
+    `cells_searched` says among how many: the more, the luckier the best. Ties go to the first in the table's order.
+    """
+    cells = scores.filter(condition, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+    searched = cells.group_by("data").agg(cells_searched=pl.len())
+    return cells.unique("data", keep="first", maintain_order=True).select(CELL).join(searched, on="data")
+
+
+def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per data set and contestant its best cell, on every test split."""
+    chosen = [
+        scores.join(best_of(scores, condition), on=CELL, nulls_equal=True).with_columns(contestant=pl.lit(contestant))
+        for contestant, condition in CONTESTANTS.items()
+    ]
+    order = pl.col("contestant").replace_strict(list(CONTESTANTS), range(len(CONTESTANTS)))
+    table = pl.concat(chosen).select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
+    return table.sort("data", pl.col("split") != "test", "split", order, maintain_order=True)
+
+
+def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], controls: dict[str, str]) -> pl.DataFrame:
+    """What predicts the labels of data sets whose labels are what a model did: the best cells of every contestant.
+
+    Args:
+        targets: data set → that model, where it is one of the study.
+        controls: model with re-drawn weights → the model that it controls.
+    """
+    first = {name: pl.String for name in ("data", "target", "role", "contestant")}
+    rows = [pl.DataFrame(schema=first | {"cells_searched": pl.UInt32} | scores.schema)]
+    for data, target in targets.items():
+        for one in roles(scores, target, controls):
+            best = best_of(scores.filter(data=data), one.cells)
+            about = {"target": pl.lit(target, pl.String), "role": pl.lit(one.role), "contestant": pl.lit(one.name)}
+            rows.append(scores.join(best, on=CELL, nulls_equal=True).with_columns(**about))
+    return pl.concat(rows, how="diagonal")
+
+
+def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
+
+    All its targets, conditions and fractions; `cells_searched` says among how many. Nothing is chosen on the target.
+    """
+    cell = ["model", "layer", "width", "pooling", "threshold"]
+    whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
+    whole = whole.group_by("scenario", "source", "features", "control", maintain_order=True).first()
+    chosen = whole.select("scenario", "source", "features", "control", *cell)
+    kind = ["scenario", "source", "features", "control"]
+    searched = scores.filter(fraction=1.0).select(*kind, *cell).unique().group_by(kind).agg(cells_searched=pl.len())
+    chosen = chosen.join(searched, on=kind, maintain_order="left")
+    return scores.join(chosen, on=[*kind, *cell], nulls_equal=True, maintain_order="left")
+
+
+def sae_table(summaries: list[str], qualities: list[str], published_l0: list[list]) -> pl.DataFrame:
+    """Per SAE: L0 on the data sets' content tokens; for a trained one its quality on held-out tokens.
+
+    `published_l0` holds (model, layer, width, L0) of published SAEs: a factor over 2 between that and the measured L0,
+    the sign of a wrong hook, model or normalisation, is said in the column warning.
+    """
+    place = ["model", "layer", "width"]
+    measured = (
+        scan(summaries)
+        .filter(pl.col("width").is_not_null())
+        .group_by(place)
+        .agg(
+            pl.col("hook").first(),
+            l0_on_data=pl.col("nonzeros").sum() / pl.col("tokens").sum(),
+            tokens=pl.col("tokens").sum(),
+        )
+    )
+    if qualities:
+        measured = measured.join(scan(qualities), on=place, how="left")
+    schema = {"model": pl.String, "layer": pl.Int64, "width": pl.String, "published_l0": pl.Float64}
+    published = pl.LazyFrame(published_l0, schema=schema, orient="row")
+    factor = pl.col("l0_on_data") / pl.col("published_l0")
+    warning = pl.when(~factor.is_between(0.5, 2)).then(pl.lit("L0 is off the published L0 by a factor over 2"))
+    return measured.join(published, on=place, how="left").with_columns(warning=warning).sort(place).collect()
+
+
+def data_table(described: pl.DataFrame, summaries: list[str]) -> pl.DataFrame:
+    """Per data set and split its make-up; per model how many of the data set's texts were cut."""
+    cut = (
+        scan(summaries)
+        .unique(["model", "data", "shard"])
+        .group_by("model", "data")
+        .agg(pl.col("truncated").sum())
+        .collect()
+        .with_columns(model=pl.lit("truncated_") + pl.col("model"))
+        .pivot("model", index="data", values="truncated", sort_columns=True)
+    )
+    return described.join(cut, on="data", how="left", maintain_order="left")

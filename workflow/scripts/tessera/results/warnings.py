@@ -1,0 +1,113 @@
+"""What a reader of a study should doubt, counted: one row per kind of doubt and place."""
+
+import polars as pl
+
+from tessera.study.grid import parse_width
+
+SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
+NAMED = 3  # places that a row names; it counts all
+KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF", "length": "text length", "pixels": "pixels"}
+# In the order of the table: what a reader should do about it.
+ADVICE = {
+    "activations of different origin": "weights or libraries changed between shards: delete results/activations and "
+    "run again",
+    "L0 off the published one": "by a factor over 2, the sign of a wrong hook, model or normalisation: do not trust "
+    "these SAEs' cells",
+    "leakage": "test texts that the training split holds too: scores on them are too high",
+    "texts with two labels": "equal texts that are labelled differently: no probe can get all of them right",
+    "repeated texts": "they stand on one side of the split and move together in the bootstrap; the data set is smaller "
+    "than it looks",
+    "truncated examples": "texts cut at max_tokens of the model: what follows was not read",
+    "saturated feature matrices": f"density over {SATURATED}: nearly every latent is on in nearly every text; raise "
+    "the threshold or take a quantile",
+    "empty feature matrices": "no latent is on in any training text: such a probe guesses",
+    "probes that did not converge": "their scores depend on where the solver stopped",
+    "C at the edge of its grid": "a longer list under probe.C may score better",
+    "dead latents": "they fire on no held-out token: give the SAE more tokens or steps, or fewer latents",
+}
+
+
+def warning_table(
+    scores: pl.DataFrame, saes: pl.DataFrame, datasets: pl.DataFrame, provenance: pl.DataFrame
+) -> pl.DataFrame:
+    """A row per warning and place: how many (`count`) of how many (`of`), the first few (`such_as`), and advice.
+
+    The arguments are the tables of those names.
+    """
+    rows = [*_origins(provenance), *_of_data(datasets), *_of_cells(scores.filter(split="test")), *_of_saes(saes)]
+    schema = {"warning": pl.String, "where": pl.String, "count": pl.Int64, "of": pl.Int64, "such_as": pl.String}
+    table = pl.DataFrame(rows, schema=schema, orient="row").filter(pl.col("count") > 0)
+    order = pl.col("warning").replace_strict(list(ADVICE), range(len(ADVICE)), return_dtype=pl.Int64)
+    return table.sort(order, maintain_order=True).with_columns(
+        advice=pl.col("warning").replace_strict(list(ADVICE), list(ADVICE.values()), return_dtype=pl.String)
+    )
+
+
+def _origins(provenance: pl.DataFrame) -> list[tuple]:
+    """Facts of which a study has several values: its parts were computed from different things.
+
+    Not the commit: what changes a result raises the version of its stage, and is computed anew.
+    """
+    values = (
+        provenance.filter(pl.col("kind") != "code").group_by("kind", "name", "item", maintain_order=True).agg("value")
+    )
+    several = values.filter(pl.col("value").list.len() > 1)
+    return [
+        ("activations of different origin", f"{kind} {name}, {item}", len(values), None, _named(values))
+        for kind, name, item, values in several.iter_rows()
+    ]
+
+
+def _of_data(datasets: pl.DataFrame) -> list[tuple]:
+    rows = []
+    for split in datasets.iter_rows(named=True):
+        where, size = f"{split['data']}, split {split['split']}", split["examples"]
+        rows.append(("leakage", where, split["texts_in_training"], size, None))
+        rows.append(("texts with two labels", where, split["texts_of_two_labels"], size, None))
+        rows.append(("repeated texts", where, split["repeated_texts"], size, None))
+    sizes = datasets.group_by("data", maintain_order=True).agg(pl.col("examples").sum())
+    cut = [column for column in datasets.columns if column.startswith("truncated_")]
+    for data in datasets.unique("data", maintain_order=True).join(sizes, on="data").iter_rows(named=True):
+        for column in cut:
+            where = f"{data['data']}, read by {column.removeprefix('truncated_')}"
+            rows.append(("truncated examples", where, data[column] or 0, data["examples_right"], None))
+    return rows
+
+
+def _of_cells(cells: pl.DataFrame) -> list[tuple]:
+    """`cells` holds a row per cell."""
+    rows = []
+    binary = pl.col("features") == "sae"
+    doubts = {
+        "saturated feature matrices": binary & (pl.col("density") > SATURATED),
+        "empty feature matrices": binary & (pl.col("density") == 0),
+        "probes that did not converge": ~pl.col("converged"),
+        "C at the edge of its grid": pl.col("C_at_edge"),
+    }
+    axes = ("layer", "width", "pooling", "threshold")
+    named = [pl.lit(f"{axis} ") + pl.col(axis).cast(pl.String) for axis in axes]
+    named.append(pl.when(pl.col("selection") != "none").then(pl.lit("selection ") + pl.col("selection")))
+    place = pl.concat_str(named, separator=", ", ignore_nulls=True)
+    for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
+        where = ", ".join(part for part in (data, KINDS[features], model) if part)
+        for doubt, condition in doubts.items():
+            found = group.filter(condition).select(place)
+            rows.append((doubt, where, len(found), len(group), _named(found.to_series().to_list())))
+    return rows
+
+
+def _of_saes(saes: pl.DataFrame) -> list[tuple]:
+    rows = []
+    for sae in saes.iter_rows(named=True):
+        where = f"{sae['model']}, layer {sae['layer']}, width {sae['width']}"
+        if sae["warning"] is not None:
+            measured = f"L0 {sae['l0_on_data']:.0f}, published {sae['published_l0']:.0f}"
+            rows.append(("L0 off the published one", where, 1, 1, measured))
+        latents = parse_width(sae["width"])
+        rows.append(("dead latents", where, round((sae.get("dead") or 0) * latents), latents, None))
+    return rows
+
+
+def _named(places: list[str]) -> str | None:
+    more = len(places) - NAMED
+    return "; ".join(places[:NAMED]) + (f" and {more} more" if more > 0 else "") or None

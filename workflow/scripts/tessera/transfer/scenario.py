@@ -1,0 +1,196 @@
+"""Transfer: a probe fitted on one data set, or on several, scored on the test examples of others.
+
+Source and target share a feature space: the latents of one SAE, the dimensions of one layer, the n-grams of the
+training texts. The probe is the one of probe.py, and a probe fitted once for a source is scored on all its targets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from tessera.base.errors import TesseraError, shorten
+from tessera.examples.examples import load_examples
+from tessera.examples.splits import assign_parts, check_folds, classes, joined, nested
+from tessera.probes.fit import fit_probe
+from tessera.probes.metrics import resample_weights, score
+from tessera.study.paths import JOINT
+
+Features = sp.csr_array | np.ndarray  # [E, W]; texts [E] for n-grams
+Space = Callable[[Features], Callable[[Features], Features]]  # fitted on training features, then applied to any
+
+
+@dataclass
+class Test:
+    """The test examples of a target, as `data` holds them (a translation of the target, or the target itself)."""
+
+    target: str
+    condition: str
+    data: str
+    rows: np.ndarray  # of the features of `data`
+    examples: pl.DataFrame
+    text_E: pl.Series  # as scored: the translations, where they are
+    label_E: np.ndarray
+    weights_BE: np.ndarray
+
+
+class Transfer:
+    """One source (or several, jointly) and its targets: labels, subsets, folds and resamples, shared by all cells.
+
+    Args:
+        examples: per data set its examples, as `load_examples` gives them.
+        sources: the data sets to train on.
+        targets: the data sets to test on.
+        translated: target → data set with the same ids, whose texts are translations of the target's.
+        fractions: shares of the training splits, nested in one another.
+
+    Raises:
+        TesseraError: labels or ids do not match, or a fraction leaves a class too small for the folds.
+    """
+
+    def __init__(
+        self,
+        examples: dict[str, pl.DataFrame],
+        sources: list[str],
+        targets: list[str],
+        translated: dict[str, str],
+        *,
+        fractions: list[float],
+        seed: int,
+        folds: int,
+        resamples: int,
+        C: list[float],
+    ):
+        self.examples = {data: frame.sort("example") for data, frame in examples.items()}
+        self.sources, self.seed, self.folds = sources, seed, folds
+        self.fractions = sorted(float(fraction) for fraction in fractions)
+        self.grid = [float(value) for value in C]
+        training = [self.examples[source].filter(split="train") for source in sources]
+        self.classes = classes(pl.concat(frame["label"] for frame in training))
+        self.tests = []
+        for target in targets:
+            condition = JOINT if len(sources) > 1 else "native" if sources == [target] else "source"
+            self.tests.append(self._test(target, condition, target, resamples))
+            if target in translated and sources != [target]:
+                self.tests.append(self._test(target, "translated", translated[target], resamples))
+        self.subsets = {fraction: self._subset(fraction) for fraction in self.fractions}
+
+    def _test(self, target: str, condition: str, data: str, resamples: int) -> Test:
+        wanted = self.examples[target].filter(split="test")
+        unknown = set(wanted["label"]) - set(self.classes)
+        if unknown:
+            raise TesseraError(f"{target} has the label {shorten(min(unknown))}, which {self.sources} do not have")
+        place = {id: row for row, id in enumerate(self.examples[data]["id"])}
+        missing = [id for id in wanted["id"] if id not in place]
+        if missing:
+            raise TesseraError(
+                f"{data} lacks {len(missing)} of the {len(wanted)} test examples of {target}, such as id "
+                f"{shorten(missing[0])}; translations need the ids of what they translate"
+            )
+        rows = np.array([place[id] for id in wanted["id"]])
+        other = wanted["label"] != self.examples[data]["label"].gather(rows)
+        if other.any():
+            raise TesseraError(
+                f"{data} and {target} label {other.sum()} of the {len(wanted)} test examples differently, such as id "
+                f"{shorten(wanted['id'][int(other.arg_max())])}; translations need the ids of what they translate"
+            )
+        number = {label: index for index, label in enumerate(self.classes)}
+        return Test(
+            target,
+            condition,
+            data,
+            rows,
+            wanted,
+            self.examples[data]["text"].gather(rows),
+            np.array([number[label] for label in wanted["label"]]),
+            resample_weights(wanted["group"].to_numpy(), resamples, self.seed),
+        )
+
+    def _subset(self, fraction: float) -> dict:
+        """Training rows per source, labels and folds of a nested share of the training splits."""
+        rows, frames = {}, []
+        for source in self.sources:
+            frame = self.examples[source].with_row_index("row").filter(split="train")
+            frame = frame.filter(nested(frame, fraction, seed=self.seed))
+            rows[source] = frame["row"].to_numpy()
+            if len(self.sources) > 1:  # ids and groups of one data set mean nothing in another
+                own = {name: pl.lit(f"{source}:") + pl.col(name).cast(pl.String) for name in ("id", "group")}
+                frame = frame.with_columns(**own)
+            frames.append(frame)
+        chosen = pl.concat(frames)
+        if len(self.sources) > 1:
+            chosen = chosen.with_columns(group=joined(chosen["group"], chosen["text"]))
+        try:
+            check_folds(chosen, self.folds)
+        except TesseraError as error:
+            raise TesseraError(f"fraction {fraction:g} of the training split of {self.sources}: {error}") from None
+        number = {label: index for index, label in enumerate(self.classes)}
+        return {
+            "rows": rows,
+            "texts": chosen["text"].unique(),
+            "label_E": np.array([number[label] for label in chosen["label"]]),
+            "fold_E": assign_parts(chosen, self.folds, seed=self.seed, purpose="folds"),
+        }
+
+    def run(self, features: dict[str, Features], space: Space) -> dict[str, pl.DataFrame]:
+        """Fit one probe per fraction, score it on every target.
+
+        Args:
+            features: per data set, rows as its examples; columns mean the same everywhere.
+            space: fits on the chosen training rows what needs no labels (threshold, scale, vocabulary).
+
+        Returns:
+            scores: a row per fraction and target, where `texts_in_training` counts the test examples whose text the
+            probe was trained on (leakage between data sets); predictions: a row per fraction, target and test example.
+        """
+        if len({part.shape[1:] for part in features.values()}) > 1:
+            raise TesseraError(f"features of different widths: { {data: f.shape for data, f in features.items()} }")
+        scores, predictions = [], []
+        for fraction, subset in self.subsets.items():
+            train = stack([features[source][rows] for source, rows in subset["rows"].items()])
+            apply = space(train)
+            train_EK = apply(train)
+            probe = fit_probe(train_EK, subset["label_E"], subset["fold_E"], self.classes, self.grid)
+            for test in self.tests:
+                probability_EC = probe.probabilities(apply(features[test.data][test.rows]))
+                place = {"target": test.target, "condition": test.condition, "fraction": fraction}
+                about = {"training_examples": train_EK.shape[0], "n_features": train_EK.shape[1], "C": probe.C}
+                about["C_at_edge"] = probe.C in (min(self.grid), max(self.grid))
+                about |= {"cv_macro_f1": probe.cv_macro_f1, "examples": len(test.rows), "converged": probe.converged}
+                about["texts_in_training"] = test.text_E.is_in(subset["texts"].implode()).sum()
+                scores.append({**place, **score(test.label_E, probability_EC, test.weights_BE), **about})
+                answers = test.examples.select("example", "id", "group", "label").with_columns(
+                    predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1))
+                )
+                columns = [pl.lit(value).alias(name) for name, value in place.items()]
+                predictions.append(answers.select(*columns, pl.all()))
+        return {"scores": pl.DataFrame(scores), "predictions": pl.concat(predictions)}
+
+
+def check_scenarios(study: dict) -> None:
+    """Labels, ids and fractions of every scenario, as far as its data sets are local files.
+
+    Raises:
+        TesseraError: names the scenario.
+    """
+    settings = {"seed": study["seed"], **study["probe"], "resamples": 0}
+    for name, spec in study["transfers"].items():
+        needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
+        if any({"hub", "answered"} & set(study["datasets"][data]) for data in needed):
+            continue  # the jobs check them
+        frames = {
+            data: load_examples(data, study["datasets"][data], seed=study["seed"], decode=False) for data in needed
+        }
+        kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
+        for sources in [*([source] for source in spec["sources"]), *([spec["sources"]] if spec["joint"] else [])]:
+            try:
+                Transfer(frames, sources, **kept, **settings)
+            except TesseraError as error:
+                raise TesseraError(f"config key transfers.{name}: {error}") from None
+
+
+def stack(parts: list[Features]) -> Features:
+    """Rows of several data sets, one below the other."""
+    return sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
