@@ -15,7 +15,6 @@ include: "workflow/rules/activations.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/probes.smk"
 include: "workflow/rules/transfer.smk"
-include: "workflow/rules/common_matching.smk"
 include: "workflow/rules/matching.smk"
 include: "workflow/rules/report.smk"
 

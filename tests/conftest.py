@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import tiny
 from runs import make_study, snakemake
-from tessera.models.loading import load_model
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +16,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def loaded(folders):
-    specs = {name: tiny.model_spec(folder) for name, folder in folders.items()}
-    return {name: load_model(name, spec, spec, seed=0) for name, spec in specs.items()}
+    return {name: tiny.load(folder) for name, folder in folders.items()}
 
 
 @pytest.fixture(params=tiny.ARCHITECTURES)

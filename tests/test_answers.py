@@ -11,7 +11,6 @@ from tessera.models.answers import _sequence, _tokenise, answer, joined
 from tessera.models.loading import load_model
 from transformers import AutoModelForCausalLM
 
-SPEC = {"device": "cpu", "dtype": "float32", "max_tokens": 32}
 CAUSAL = ("llama", "gpt2", "gpt_neox", "gemma2")
 PROMPTS = ["the cat sat", "a small dog ran over", "old birds sing in the red morning while", "rain"]
 CHOICES = [["the hill", "a river"], ["moon", "the red house near"], ["rain falls", "mill"], ["and the moon", "sat"]]
@@ -24,7 +23,7 @@ def causal(architecture, folder):
     config = tiny.make_config(architecture, tokenizer)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return load_model("tiny", SPEC, {"path": str(folder)}, seed=0, kind=AutoModelForCausalLM)
+    return load_model(tiny.identity(tiny.model_spec(folder)), causal=True)
 
 
 def prompts(**columns):

@@ -12,13 +12,12 @@ import torch
 from sae_lens import SAE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tessera import extract as extract_module
+from tessera.activations import extraction
 from tessera.activations.extraction import extract
 from tessera.activations.residuals import cache_residuals
 from tessera.base.errors import TesseraError
 from tessera.features.hidden import read_hidden
 from tessera.features.pooling import pool_shards, read_features
-from tessera.models.loading import load_model
 from tessera.models.text import tokenise
 from tessera.saes.encoders import SparseActivations
 from tessera.saes.preparing import prepare
@@ -33,8 +32,7 @@ class Study:
     """A tiny model, its SAEs, and everything the shards must hold, computed one text at a time."""
 
     def __init__(self, architecture, root):
-        spec = tiny.model_spec(tiny.save_model(architecture, root / "model"))
-        self.model = load_model(architecture, spec, spec, seed=0)
+        self.model = tiny.load(tiny.save_model(architecture, root / "model"))
         self.examples = pl.DataFrame(
             {"example": range(FIRST, FIRST + len(tiny.TEXTS)), "text": tiny.TEXTS},
             schema_overrides={"example": pl.UInt32},
@@ -273,7 +271,7 @@ def test_residual_that_is_not_finite_is_an_error(study, tmp_path, factor):
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_failure_in_the_middle_leaves_nothing(study, tmp_path, monkeypatch, kind):
-    original, calls = extract_module.token_table, []
+    original, calls = extraction.token_table, []
 
     def fail_later(*arguments):
         calls.append(arguments)
@@ -281,7 +279,7 @@ def test_failure_in_the_middle_leaves_nothing(study, tmp_path, monkeypatch, kind
             raise kind("pulled the plug")
         return original(*arguments)
 
-    monkeypatch.setattr(extract_module, "token_table", fail_later)
+    monkeypatch.setattr(extraction, "token_table", fail_later)
     with pytest.raises(kind):
         study.run(tmp_path / "shard", batch_tokens=1)
     assert list(tmp_path.iterdir()) == []
@@ -290,7 +288,7 @@ def test_failure_in_the_middle_leaves_nothing(study, tmp_path, monkeypatch, kind
 def test_failure_keeps_the_earlier_shard(study, tmp_path, monkeypatch):
     study.run(tmp_path / "shard")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
-    monkeypatch.setattr(extract_module, "pool_hidden", lambda *_: 1 / 0)
+    monkeypatch.setattr(extraction, "pool_hidden", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.run(tmp_path / "shard")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
@@ -338,7 +336,7 @@ def test_float16_overflow_names_the_example():
 
     def table(values, activation):
         sparse = SparseActivations(counts_N, latents, np.array(values, dtype=np.float32))
-        return extract_module.token_table(rows, sparse, activation, (1, "64"))
+        return extraction.token_table(rows, sparse, activation, (1, "64"))
 
     for values, message in {
         (1.0, 2.0, 7e4): "layer 1 width 64: example 101 has an activation of 70000, .* activation_dtype: float32",
@@ -362,8 +360,7 @@ def test_float16_overflow_names_the_example():
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A Gemma 2 whose heads side by side are wider (48) than its residual stream."""
-    spec = tiny.model_spec(tiny.save_model("gemma2", tmp_path_factory.mktemp("wide") / "model", head_dim=12))
-    return load_model("wide", spec, spec, seed=0)
+    return tiny.load(tiny.save_model("gemma2", tmp_path_factory.mktemp("wide") / "model", head_dim=12))
 
 
 def prepared(save, root, architecture, layer, hook_name, **options):

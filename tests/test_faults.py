@@ -18,7 +18,6 @@ from tessera.activations.extraction import extract
 from tessera.base.errors import TesseraError
 from tessera.base.files import read_parquet, write_parquet
 from tessera.base.script import job
-from tessera.models.loading import load_model
 
 # A kill in each, and two more in the stage that takes longest.
 KILLED = ["examples", "residuals", "train_sae", "prepare_sae", *["extract"] * 3, "pool", "probe", "tables"]
@@ -144,8 +143,7 @@ def test_a_write_that_fails(folders, tmp_path):
     from tessera.saes.preparing import prepare
 
     prepare(sae, tmp_path / "encoder.safetensors", width=64, layer=1)
-    spec = tiny.model_spec(folders["bert"])
-    model = load_model("m", spec, spec, seed=0)
+    model = tiny.load(folders["bert"])
     examples = texts("w", 200, 0).select(text="sentence").with_row_index("example")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tessera import forward as forward_module
 from tessera.base.errors import TesseraError
+from tessera.models import forward as forward_module
 from tessera.models.forward import catch, forward, plan_batches
 from tessera.models.loading import load_model
 from tessera.models.text import Tokens, tokenise
@@ -106,8 +106,7 @@ PLACES = {
 @pytest.fixture(scope="module", params=PLACES)
 def drawn(request, tmp_path_factory):
     """Architecture, model and places of a block; norms and biases are random too."""
-    spec = tiny.model_spec(tiny.save_model(request.param, tmp_path_factory.mktemp("drawn") / request.param))
-    model = load_model("drawn", spec, spec, seed=0)
+    model = tiny.load(tiny.save_model(request.param, tmp_path_factory.mktemp("drawn") / request.param))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in model.module.parameters():
@@ -246,8 +245,7 @@ def test_one_text_too_large_for_memory_is_an_error(bert, monkeypatch):
 
 
 def test_a_layer_the_model_lacks_is_an_error(folders):
-    spec = tiny.model_spec(folders["bert"])
-    model = load_model("small", spec, spec, seed=0)
-    tokens = tokenise(model, ["the cat"], 32)
-    with pytest.raises(TesseraError, match=r"layer 4; the model has 4 layers, 0 to 3"):
-        batches(model, tokens, [4])
+    for depth in (None, 5):
+        model = load_model(tiny.identity(tiny.model_spec(folders["bert"])), depth=depth)
+        with pytest.raises(TesseraError, match=r"layer 4; the model has 4 layers, 0 to 3"):
+            batches(model, tokenise(model, ["the cat"], 32), [4])

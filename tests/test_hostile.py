@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from runs import ROOT, make_study, snakemake
 from tessera.base.errors import TesseraError
 from tessera.examples.examples import load_examples
-from tessera.models.loading import load_model
 from tessera.saes.preparing import prepare
 from tessera.study.config import load
 
@@ -325,8 +324,7 @@ def test_strange_data_that_are_good(tmp_path):
 
 
 def model(folder: Path):
-    spec = tiny.model_spec(folder)
-    return load_model("m", spec, spec, seed=0)
+    return tiny.load(folder)
 
 
 def only_pickles(folder: Path) -> None:

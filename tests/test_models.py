@@ -1,17 +1,20 @@
-"""Models: content tokens, what they are loaded from, and models that cannot be used."""
+"""Models: content tokens, what they are loaded from and how deep, and models that cannot be used."""
 
-import hashlib
+import re
+from contextlib import suppress
+from functools import partial
 
 import huggingface_hub.constants
 import numpy as np
 import pytest
 import tiny
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tessera.base.errors import TesseraError
+from tessera.models.forward import catch
 from tessera.models.loading import load_model
 from tessera.models.text import special_ids, tokenise
-from transformers import T5Config, T5Model
+from transformers import AutoModelForCausalLM, T5Config, T5Model
 
 
 def weights(model):
@@ -64,10 +67,15 @@ def test_text_without_content_is_an_error(model):
 # Loading
 
 
+def control_of(folder, seed=0, **options):
+    """The control of a model folder."""
+    trained = tiny.model_spec(folder)
+    spec = {key: value for key, value in trained.items() if key != "path"} | {"control_of": "small"}
+    return load_model(tiny.identity(spec, trained, name="control", seed=seed), **options)
+
+
 def test_control_draws_new_weights_from_the_seed(loaded, folders):
-    source = tiny.model_spec(folders["gemma2"])
-    control = {key: value for key, value in source.items() if key != "path"} | {"control_of": "gemma2"}
-    first, again, other = (load_model("control", control, source, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (control_of(folders["gemma2"], seed) for seed in (1, 1, 2))
     assert torch.equal(weights(first), weights(again))
     assert weights(first).shape == weights(loaded["gemma2"]).shape
     assert not torch.equal(weights(first), weights(loaded["gemma2"]))
@@ -76,6 +84,69 @@ def test_control_draws_new_weights_from_the_seed(loaded, folders):
     np.testing.assert_array_equal(
         tokenise(first, tiny.TEXTS, 32).ids[1], tokenise(loaded["gemma2"], tiny.TEXTS, 32).ids[1]
     )
+
+
+ALL_HOOKS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z", "mlp_in", "mlp_in_normalized")
+
+
+def caught(model, layers, hooks):
+    """The activations [B, T, d] of all texts at every place of `hooks` that the architecture has."""
+    tokens, rows, found = tokenise(model, tiny.TEXTS, 32), np.arange(len(tiny.TEXTS)), {}
+    for hook in hooks:
+        for layer in layers:
+            with suppress(TesseraError):  # BERT has few hooks, and LayerNorms are no RMSNorm
+                found[layer, hook] = catch(model, tokens, rows, {layer: hook}).states[layer]
+    return found
+
+
+@pytest.mark.parametrize("architecture", tiny.ROLES)
+@pytest.mark.parametrize("drawn", [False, True], ids=["trained", "control"])
+@pytest.mark.parametrize("depth", [1, 3, tiny.LAYERS])
+def test_what_is_read_does_not_depend_on_the_depth(architecture, drawn, depth, tmp_path):
+    folder = tiny.save_model(architecture, tmp_path / "model")
+    load = partial(control_of, folder, 5) if drawn else partial(load_model, tiny.identity(tiny.model_spec(folder)))
+    whole, part = load(), load(depth=depth)
+    expected, found = (caught(model, range(depth), ALL_HOOKS) for model in (whole, part))
+    assert found.keys() == expected.keys() >= {(layer, "resid_post") for layer in range(depth)}
+    assert all(torch.equal(found[place], expected[place]) for place in expected)
+    built = [any(True for _ in block.parameters()) for block in part.blocks]
+    assert built == [layer < depth for layer in range(tiny.LAYERS)]
+    assert type(part.module).__name__ == type(whole.module).__name__
+
+
+def test_a_pass_through_a_block_that_is_not_built_is_an_error(folders):
+    model = load_model(tiny.identity(tiny.model_spec(folders["llama"])), depth=2)
+    with pytest.raises(TesseraError, match="a block behind the depth that the model was loaded with"):
+        catch(model, tokenise(model, tiny.TEXTS, 32), np.arange(2), {3: "resid_post"})
+
+
+def rewrite(folder, change):
+    """The tensors of a folder's weights, changed."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: tensor for name, tensor in tensors.items() if change(name)}, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("architecture", tiny.ROLES)
+def test_only_tensors_of_blocks_that_are_built_may_not_lack(architecture, tmp_path):
+    folder = tiny.save_model(architecture, tmp_path / "model")
+    identity = tiny.identity(tiny.model_spec(folder))
+    rewrite(folder, lambda name: not re.search(r"\b[23]\.", name))
+    load_model(identity, depth=2)
+    with pytest.raises(TesseraError, match=r"lack \d+ tensors, such as \S*\b2\."):
+        load_model(identity, depth=3)
+    rewrite(folder, lambda name: not re.search(r"\b1\..*weight", name))
+    with pytest.raises(TesseraError, match=r"lack \d+ tensors, such as \S*\b1\."):
+        load_model(identity, depth=2)
+
+
+def test_a_head_and_deeper_blocks_are_not_talked_about(tmp_path, capfd):
+    tokenizer = tiny.make_tokenizer("llama")
+    AutoModelForCausalLM.from_config(tiny.make_config("llama", tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    capfd.readouterr()
+    load_model(tiny.identity(tiny.model_spec(tmp_path)), depth=1)
+    assert "UNEXPECTED" not in "".join(capfd.readouterr())
 
 
 def test_model_is_frozen_float32_on_the_cpu(model):
@@ -88,21 +159,11 @@ def test_model_is_frozen_float32_on_the_cpu(model):
 
 def fails(folder, **changes):
     """The one line with which loading fails."""
-    spec = tiny.model_spec(folder, **changes)
     with pytest.raises(TesseraError) as caught:
-        load_model("small", spec, spec, seed=0)
+        tiny.load(folder, **changes)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("config key models.small")
     return str(caught.value)
-
-
-def test_sha256_is_checked_and_named(folders):
-    found = hashlib.sha256((folders["bert"] / "model.safetensors").read_bytes()).hexdigest()
-    spec = tiny.model_spec(folders["bert"], sha256=found)
-    load_model("small", spec, spec, seed=0)
-    message = fails(folders["bert"], sha256="0" * 64)
-    assert "models.small.sha256" in message
-    assert found in message
 
 
 def test_weights_in_pickle_format_are_not_read(tmp_path):
@@ -139,16 +200,16 @@ def test_encoder_decoder_is_refused(tmp_path, layers, decoder):
     sizes |= {"num_layers": layers, "num_decoder_layers": decoder}
     T5Model(T5Config(**sizes)).save_pretrained(tmp_path)
     tiny.make_tokenizer("llama").save_pretrained(tmp_path)
-    spec = tiny.model_spec(tmp_path)
-    with pytest.raises(TesseraError, match=r"T5Model has an encoder and a decoder"):
-        load_model("small", spec, spec, seed=0)
+    for depth in (None, 1):
+        with pytest.raises(TesseraError, match=r"^T5Model has an encoder and a decoder"):
+            load_model(tiny.identity(tiny.model_spec(tmp_path)), depth=depth)
 
 
 def test_unknown_hub_model_is_an_error_offline(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     spec = {"hub": "tessera-tests/no-such-model", "device": "cpu", "dtype": "float32", "max_tokens": 32}
     with pytest.raises(TesseraError, match=r"^config key models\.small: 'tessera-tests/no-such-model' cannot be"):
-        load_model("small", spec, spec, seed=0)
+        load_model(tiny.identity(spec))
 
 
 @pytest.mark.parametrize(
@@ -174,8 +235,7 @@ def test_no_tokenizer_is_an_error(tmp_path):
 
 
 def test_bos_is_prepended_where_the_tokenizer_does_not(folders, tmp_path):
-    spec = tiny.model_spec(folders["llama"])
-    model = load_model("small", spec, spec, seed=0)
+    model = tiny.load(folders["llama"])
     plain, asked = (tokenise(model, tiny.TEXTS, 32, prepend_bos=bos) for bos in (False, True))
     assert [row.tolist() for row in plain.ids] == [row.tolist() for row in asked.ids]
     model.tokenizer = tiny.make_tokenizer("gpt2")
@@ -190,7 +250,7 @@ def test_bos_is_prepended_where_the_tokenizer_does_not(folders, tmp_path):
     assert asked.truncated.tolist() == [length > 4 for length in lengths]
 
 
-def test_an_equal_source_is_as_good_as_the_same(folders):
-    spec = tiny.model_spec(folders["bert"])
-    first, second = load_model("small", spec, spec, seed=0), load_model("small", spec, dict(spec), seed=1)
+def test_a_folder_that_the_workflow_made_needs_no_path(folders):
+    spec = {key: value for key, value in tiny.model_spec("none").items() if key != "path"} | {"tuned": {"from": "base"}}
+    first, second = tiny.load(folders["bert"]), load_model(tiny.identity(spec, seed=1), folder=folders["bert"])
     assert torch.equal(weights(first), weights(second))

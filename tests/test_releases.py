@@ -7,7 +7,6 @@ import torch
 from tessera import releases
 from tessera.base.errors import TesseraError
 from tessera.models.forward import catch
-from tessera.models.loading import load_model
 from tessera.models.text import tokenise
 from tessera.saes.encoders import Scratch, load_encoder
 from tessera.saes.preparing import prepare
@@ -103,8 +102,7 @@ def test_an_id_that_is_not_there(recipe, message):
 
 def test_centred_weights_are_centred_residuals(tmp_path):
     """GPT-2 with centre_writing_weights by hand gives the residuals that our encoder centres at run time."""
-    spec = tiny.model_spec(tiny.save_model("gpt2", tmp_path / "gpt2"))
-    model = load_model("small", spec, spec, seed=0)
+    model = tiny.load(tiny.save_model("gpt2", tmp_path / "gpt2"))
     tokens = tokenise(model, tiny.TEXTS, 32)
     raw = catch(model, tokens, np.arange(len(tiny.TEXTS)), {2: "resid_post"}).states[2]
     with torch.no_grad():

@@ -14,8 +14,8 @@ import pytest
 import tiny  # noqa: F401 (one torch thread)
 import torch
 from sae_lens import SAE, SAETrainer
-from tessera import train as train_module
 from tessera.base.errors import TesseraError
+from tessera.saes import training
 from tessera.saes.encoders import Scratch, load_encoder
 from tessera.saes.preparing import prepare
 from tessera.saes.training import ARCHITECTURES, batches, train
@@ -183,7 +183,7 @@ STREAMS = [  # tokens, batch, tokens of a stretch
 def stream(request, monkeypatch):
     """Tokens that are their own numbers, batch size, tokens of a stretch, batches of an epoch."""
     count, size, rows = request.param
-    monkeypatch.setattr(train_module, "BUFFER_BYTES", rows * 4 * 2)
+    monkeypatch.setattr(training, "BUFFER_BYTES", rows * 4 * 2)
     stretches = [min(rows, count - first) for first in range(0, count, rows)]
     numbers = np.arange(count, dtype=np.float32)
     return np.stack([numbers, -numbers], axis=1), size, rows, sum(length // size for length in stretches)
@@ -219,7 +219,7 @@ def test_a_stream_holds_a_few_buffers_of_a_large_file(tmp_path, monkeypatch):
     def held():
         return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
-    monkeypatch.setattr(train_module, "BUFFER_BYTES", 8 * 2**20)
+    monkeypatch.setattr(training, "BUFFER_BYTES", 8 * 2**20)
     tokens = np.lib.format.open_memmap(tmp_path / "tokens.npy", "w+", np.float32, (400 * 1024, 256))  # 400 MiB of holes
     gc.collect()  # what earlier tests left would be freed in between, and hide the buffers
     ctypes.CDLL(None).malloc_trim(0)
@@ -250,7 +250,7 @@ def run(cache, monkeypatch):
             return step(trainer, batch)
 
         monkeypatch.setattr(SAETrainer, "step", counted)
-        monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", seconds)
+        monkeypatch.setattr(training, "CHECKPOINT_SECONDS", seconds)
         if dies_at is None:
             train(cache, out, **OPTIONS | changes)
         else:
@@ -296,17 +296,17 @@ def test_killed_while_it_writes_a_checkpoint(run, cache, tmp_path):
     code = f"""
 import os, signal, tiny
 from pathlib import Path
-from tessera import train
+from tessera.saes import training
 
-saves, train.CHECKPOINT_SECONDS = [], 0
+saves, training.CHECKPOINT_SECONDS = [], 0
 
 def save(*arguments, **options):
     saves.append(train_save(*arguments, **options))
     if len(saves) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train_save, train.save_file = train.save_file, save
-train.train(Path({str(cache)!r}), Path({str(tmp_path / "sae")!r}), **{recipe})
+train_save, training.save_file = training.save_file, save
+training.train(Path({str(cache)!r}), Path({str(tmp_path / "sae")!r}), **{recipe})
 """
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()

@@ -5,10 +5,8 @@ import polars as pl
 import pytest
 import tiny
 from tessera.base.errors import TesseraError
-from tessera.models.loading import load_model
 from tessera.models.tuning import _shuffles, tune
 
-SPEC = {"device": "cpu", "dtype": "float32", "max_tokens": 16}
 SETTINGS = {"max_tokens": 16, "prepend_bos": False, "batch": 8, "learning_rate": 3e-3, "seed": 0}
 
 
@@ -22,20 +20,16 @@ def examples(size=48):
     return pl.DataFrame({"text": texts, "label": np.array(["wet", "dry"])[label]})
 
 
-def loaded(folder):
-    return load_model("tiny", SPEC, {"path": str(folder)}, seed=0)
-
-
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
 def test_a_copy_learns_and_is_a_model_of_its_own(architecture, tmp_path, caplog):
     caplog.set_level("INFO", "tessera")
     base = tiny.save_model(architecture, tmp_path / "base")
     before = (base / "model.safetensors").read_bytes()
-    tune(loaded(base), examples(), tmp_path / "tuned", steps=60, **SETTINGS)
+    tune(tiny.load(base), examples(), tmp_path / "tuned", steps=60, **SETTINGS)
     said = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records if "accuracy" in record.message]
     assert said[-1] > 0.9 > said[0]
     assert (base / "model.safetensors").read_bytes() == before
-    state, other = loaded(tmp_path / "tuned").module.state_dict(), loaded(base).module.state_dict()
+    state, other = tiny.load(tmp_path / "tuned").module.state_dict(), tiny.load(base).module.state_dict()
     assert state.keys() == other.keys()
     assert sum(not state[key].equal(other[key]) for key in state) > len(state) / 2
     assert (tmp_path / "tuned" / "model.safetensors").stat().st_mode & 0o777 == 0o644
@@ -44,7 +38,7 @@ def test_a_copy_learns_and_is_a_model_of_its_own(architecture, tmp_path, caplog)
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
     base = tiny.save_model("bert", tmp_path / "base")
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        tune(loaded(base), examples(), tmp_path / name, steps=3, **SETTINGS | {"seed": seed})
+        tune(tiny.load(base), examples(), tmp_path / name, steps=3, **SETTINGS | {"seed": seed})
     first, again, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert first == again != other
 
@@ -52,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path):
     base = tiny.save_model("llama", tmp_path / "base")
     with pytest.raises(TesseraError, match="lower learning_rate"):
-        tune(loaded(base), examples(), tmp_path / "tuned", steps=40, **SETTINGS | {"learning_rate": 1e30})
+        tune(tiny.load(base), examples(), tmp_path / "tuned", steps=40, **SETTINGS | {"learning_rate": 1e30})
     assert not (tmp_path / "tuned").exists()
 
 

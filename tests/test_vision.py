@@ -12,7 +12,7 @@ from tessera.activations.extraction import extract
 from tessera.activations.residuals import cache_residuals
 from tessera.base.errors import TesseraError
 from tessera.examples.images import decode
-from tessera.models.forward import forward
+from tessera.models.forward import catch, forward
 from tessera.models.loading import load_model
 from tessera.models.tuning import tune
 from tessera.saes.preparing import prepare
@@ -42,8 +42,7 @@ def language(request, root):
 
 
 def load(folder, **changes):
-    spec = pictures.spec(folder, **changes)
-    return load_model("small", spec, spec, seed=0)
+    return load_model(tiny.identity(pictures.spec(folder, **changes)))
 
 
 def fails(folder, **changes):
@@ -201,6 +200,31 @@ def test_a_prompt_is_read_with_the_image(root):
     assert (after == asked.image_token).sum() == PATCHES
 
 
+# Depth
+
+
+DUAL = "dual"
+
+
+@pytest.mark.parametrize("name", [*pictures.ENCODERS, DUAL, *FAMILIES])
+@pytest.mark.parametrize("drawn", [False, True], ids=["trained", "control"])
+def test_what_is_read_does_not_depend_on_the_depth(name, drawn, root):
+    folder = root / f"{name}-depth"
+    if not folder.exists():
+        saver = pictures.save_language if name in FAMILIES else pictures.save_encoder
+        pictures.save_dual(folder) if name == DUAL else saver(name, folder)
+    spec, depth = pictures.spec(folder), 2
+    identity = tiny.identity({**spec, "control_of": "small"} if drawn else spec, spec, seed=5)
+    whole, part = load_model(identity), load_model(identity, depth=depth)
+    tokens = part.read(PICTURES, max_tokens=32)
+    for hooks in ({0: "resid_pre", 1: "resid_post"}, {0: "resid_post", 1: "resid_pre"}):
+        expected, found = (catch(model, tokens, np.arange(len(PICTURES)), hooks).states for model in (whole, part))
+        assert all(torch.equal(found[layer], expected[layer]) for layer in hooks)
+    assert [any(True for _ in block.parameters()) for block in part.blocks] == [
+        layer < depth for layer in range(len(whole.blocks))
+    ]
+
+
 # From pictures to latents and back
 
 
@@ -264,19 +288,22 @@ def test_an_encoder_is_trained_on_images(kind, tmp_path, caplog):
     caplog.set_level("INFO", "tessera")
     images, label = pictures.two_classes(64)
     config = {"model_type": "vit", **pictures.SIZES, "image_size": 8, "patch_size": 4}
-    source = {"config": config} if kind == "new" else pictures.spec(pictures.save_encoder("dinov2", tmp_path / "base"))
-    spec = {**pictures.spec("none"), **source}
+    if kind == "new":
+        spec = {**pictures.spec("none"), "tuned": {"config": config}}
+    else:
+        spec = pictures.spec(pictures.save_encoder("dinov2", tmp_path / "base"))
     examples = pl.DataFrame({"image": images, "text": [str(i) for i in range(64)], "label": label.astype(str)})
     settings = {"max_tokens": 2, "prepend_bos": False, "batch": 16, "learning_rate": 3e-3, "seed": 0}
     for out in ("first", "again"):
-        tune(load_model("small", spec, spec, seed=0), examples, tmp_path / out, steps=40, **settings)
+        tune(load_model(tiny.identity(spec)), examples, tmp_path / out, steps=40, **settings)
     said = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records if "accuracy" in record.message]
     assert said[9] > 0.85 > said[0]
     assert (tmp_path / "first/model.safetensors").read_bytes() == (tmp_path / "again/model.safetensors").read_bytes()
-    trained = load(tmp_path / "first")
+    tuned = {**pictures.spec("none"), "tuned": {"config": config}}
+    trained = load_model(tiny.identity(tuned), folder=tmp_path / "first")
     assert trained.read(images, max_tokens=2).content_counts_E[0] == (4 if kind == "new" else PATCHES)
     spec = {**pictures.spec("none"), "control_of": "small"}
-    control = load_model("control", spec, pictures.spec(tmp_path / "first"), seed=1)
+    control = load_model(tiny.identity(spec, tuned, name="control", seed=1), folder=tmp_path / "first")
     state, drawn = (dict(model.module.named_parameters()) for model in (trained, control))
     assert state.keys() == drawn.keys()
     assert not torch.equal(*(parts[next(n for n in parts if "weight" in n)] for parts in (state, drawn)))
@@ -292,9 +319,9 @@ def test_an_encoder_is_trained_on_images(kind, tmp_path, caplog):
     ],
 )
 def test_a_new_encoder_that_cannot_be(config, expected):
-    spec = {**pictures.spec("none"), "config": config}
+    spec = {**pictures.spec("none"), "tuned": {"config": config}}
     with pytest.raises(TesseraError, match=r"^config key models\.small\.tuned\.config: ") as caught:
-        load_model("small", spec, spec, seed=0)
+        load_model(tiny.identity(spec))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -310,7 +337,6 @@ def test_texts_for_a_model_of_images_and_the_reverse(vit, bert):
 
 
 def test_a_model_without_an_image_token_reads_no_images(folders):
-    spec = {**tiny.model_spec(folders["bert"]), "reads": "image"}
     with pytest.raises(TesseraError, match=r"^config key models\.small: ") as caught:
-        load_model("small", spec, spec, seed=0)
+        tiny.load(folders["bert"], reads="image")
     assert "\n" not in str(caught.value)

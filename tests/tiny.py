@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import torch
+from tessera.models.loading import load_model
+from tessera.models.text import TextModel
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -112,6 +114,16 @@ def model_spec(folder: Path, **changes) -> dict:
         "activation_dtype": "float16",
         **changes,
     }
+
+
+def identity(spec: dict, architecture: dict | None = None, *, name: str = "small", seed: int = 0) -> dict:
+    """What `load_model` takes: a model's entry, and that of the model whose architecture it uses (itself)."""
+    return {"name": name, "spec": spec, "architecture": architecture or spec, "seed": seed}
+
+
+def load(folder: Path, **changes) -> TextModel:
+    """The model of a folder, on the CPU in float32, its entry in the config changed."""
+    return load_model(identity(model_spec(folder, **changes)))
 
 
 def save_sae(

@@ -3,33 +3,35 @@
 
 rule extract:
     input:
-        examples=grid.EXAMPLES,
-        saes=pass_encoders,
-        files=model_files,
+        examples=paths.EXAMPLES,
+        saes=of(saes.encoders),
+        digests=of(saes.digests),
+        weights=of(models.weights),
+        folder=of(models.folder),
     output:
-        shard=directory(grid.ACTIVATIONS),
-        summary=grid.SUMMARY,
+        shard=directory(paths.ACTIVATIONS),
+        summary=paths.SUMMARY,
     log:
-        "logs/extract/model={model}/data={data}/pass={number}/shard={shard}.log",
+        "logs/extract/model={model}/data={data}/pass={pass}/shard={shard}.log",
     benchmark:
-        "results/benchmarks/extract/model={model}/data={data}/pass={number}/shard={shard}.tsv"
+        "results/benchmarks/extract/model={model}/data={data}/pass={pass}/shard={shard}.tsv"
     conda:
         "../../envs/activations.yaml"
     resources:
         mem_mb=grows(8000),
         runtime=grows(240),
     params:
-        model=model_identity,
-        layers=pass_layers,
-        cells=pass_cells,
-        shard_size=STUDY["shard_size"],
+        model=of(models.identity),
+        layers=of(saes.layers),
+        cells=of(saes.cells),
+        shard_size=STUDY.shard_size,
         version=VERSIONS["activations"],
     message:
-        "activations of {wildcards.model} on {wildcards.data}, pass {wildcards.number}, shard {wildcards.shard}"
+        "activations of {wildcards.model} on {wildcards.data}, pass {wildcards.pass}, shard {wildcards.shard}"
     script:
         "../scripts/extract.py"
 
 
 rule activations:
     input:
-        every_shard(grid.ACTIVATIONS),
+        of(cells.every_shard, pattern=paths.ACTIVATIONS),

@@ -3,10 +3,11 @@
 
 rule answers:
     input:
-        data=raw_files,
-        files=answering_files,
+        data=of(data.prompt_files),
+        weights=of(data.answering_weights),
+        folder=of(data.answering_folder),
     output:
-        grid.ANSWERS,
+        paths.ANSWERS,
     log:
         "logs/answers/data={data}.log",
     benchmark:
@@ -17,9 +18,9 @@ rule answers:
         mem_mb=grows(8000),
         runtime=grows(240),
     params:
-        spec=raw_spec,
-        model=answering_model,
-        seed=SEED,
+        spec=of(data.prompts),
+        model=of(data.answering),
+        seed=STUDY.seed,
         version=VERSIONS["answers"],
     message:
         "{wildcards.data}: labels from a model's answers"
@@ -29,9 +30,9 @@ rule answers:
 
 rule examples:
     input:
-        data_files,
+        of(data.files),
     output:
-        grid.EXAMPLES,
+        paths.EXAMPLES,
     log:
         "logs/examples/data={data}.log",
     benchmark:
@@ -42,8 +43,8 @@ rule examples:
         mem_mb=grows(2000),
         runtime=grows(20),
     params:
-        spec=data_spec,
-        seed=SEED,
+        spec=of(data.spec),
+        seed=STUDY.seed,
         version=VERSIONS["examples"],
     message:
         "examples of {wildcards.data}"

@@ -3,20 +3,22 @@
 
 rule pool:
     input:
-        shards_of_width,
+        of(cells.shards_of),
     output:
-        expand(grid.FEATURES, pooling=POOLINGS, allow_missing=True),
+        expand(paths.FEATURES, pooling=STUDY.grid["poolings"], allow_missing=True),
     log:
         "logs/pool/model={model}/layer={layer}/width={width}/data={data}.log",
     benchmark:
         "results/benchmarks/pool/model={model}/layer={layer}/width={width}/data={data}.tsv"
+    group:
+        "cells"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        poolings=POOLINGS,
+        poolings=STUDY.grid["poolings"],
         version=VERSIONS["features"],
     message:
         "features of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"

@@ -1,12 +1,12 @@
-"""Models tuned, and SAEs: trained on a model's cached activations or taken from a folder, then prepared for the extractor."""
+"""Models tuned and identified, and SAEs: trained on cached activations or taken from a folder, then prepared for extraction."""
 
 
 rule tune:
     input:
-        examples=tuning_examples,
-        files=tuning_files,
+        examples=of(models.tuning_examples),
+        weights=of(models.base_weights),
     output:
-        directory(grid.TUNED),
+        directory(paths.TUNED),
     log:
         "logs/tune/model={model}.log",
     benchmark:
@@ -17,8 +17,8 @@ rule tune:
         mem_mb=grows(8000),
         runtime=grows(240),
     params:
-        recipe=tuning_recipe,
-        base=tuning_base,
+        recipe=of(models.recipe),
+        base=of(models.base),
         version=VERSIONS["tune"],
     message:
         "{wildcards.model}: fine-tuning"
@@ -26,38 +26,63 @@ rule tune:
         "../scripts/tune.py"
 
 
+rule weights:
+    input:
+        files=of(models.files),
+        folder=of(models.folder),
+    output:
+        paths.WEIGHTS,
+    log:
+        "logs/weights/model={model}.log",
+    benchmark:
+        "results/benchmarks/weights/model={model}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        model=of(models.identity),
+        version=VERSIONS["weights"],
+    message:
+        "{wildcards.model}: which weights it has"
+    script:
+        "../scripts/weights.py"
+
+
 rule residuals:
     input:
-        examples=training_texts,
-        files=model_files,
+        examples=of(saes.training_examples),
+        weights=of(models.weights),
+        folder=of(models.folder),
     output:
-        directory(grid.RESIDUALS),
+        directory(paths.RESIDUALS),
     log:
-        "logs/residuals/model={model}/pass={number}/texts={texts}.log",
+        "logs/residuals/model={model}/pass={pass}/texts={texts}.log",
     benchmark:
-        "results/benchmarks/residuals/model={model}/pass={number}/texts={texts}.tsv"
+        "results/benchmarks/residuals/model={model}/pass={pass}/texts={texts}.tsv"
     conda:
         "../../envs/activations.yaml"
     resources:
         mem_mb=grows(8000),
         runtime=grows(120),
     params:
-        model=model_identity,
-        hooks=hooks_to_cache,
-        tokens=tokens_to_cache,
+        model=of(models.identity),
+        hooks=of(saes.hooks),
+        tokens=of(saes.tokens),
         version=VERSIONS["residuals"],
     message:
-        "residuals of {wildcards.model}, pass {wildcards.number}, to train SAEs on"
+        "residuals of {wildcards.model}, pass {wildcards.pass}, to train SAEs on"
     script:
         "../scripts/residuals.py"
 
 
 rule train_sae:
     input:
-        training_residuals,
+        of(saes.residuals),
     output:
-        sae=directory(grid.TRAINED),
-        quality=grid.QUALITY,
+        sae=directory(paths.TRAINED),
+        quality=paths.QUALITY,
     log:
         "logs/train_sae/model={model}/layer={layer}/width={width}.log",
     benchmark:
@@ -68,9 +93,9 @@ rule train_sae:
         mem_mb=grows(8000),
         runtime=grows(120),
     params:
-        recipe=training_recipe,
-        width=latents,
-        device=asked_device,
+        recipe=of(saes.recipe),
+        width=of(saes.latents),
+        device=of(saes.device),
         version=VERSIONS["train_sae"],
     message:
         "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: training"
@@ -80,10 +105,10 @@ rule train_sae:
 
 rule measure_sae:
     input:
-        residuals=training_residuals,
-        sae=trained_folder,
+        residuals=of(saes.residuals),
+        sae=of(saes.trained),
     output:
-        grid.BORROWED,
+        paths.BORROWED,
     log:
         "logs/measure_sae/model={model}/layer={layer}/width={width}.log",
     benchmark:
@@ -94,7 +119,7 @@ rule measure_sae:
         mem_mb=grows(8000),
         runtime=grows(60),
     params:
-        architecture=trained_architecture,
+        architecture=of(saes.architecture),
         version=VERSIONS["train_sae"],
     message:
         "SAE of another model on {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: quality"
@@ -104,9 +129,10 @@ rule measure_sae:
 
 rule prepare_sae:
     input:
-        sae_files,
+        of(saes.files),
     output:
-        grid.ENCODER,
+        encoder=paths.ENCODER,
+        digest=paths.DIGEST,
     log:
         "logs/prepare_sae/model={model}/layer={layer}/width={width}.log",
     benchmark:
@@ -117,10 +143,10 @@ rule prepare_sae:
         mem_mb=grows(4000),
         runtime=grows(20),
     params:
-        width=latents,
-        release=sae_release,
-        hook=asked_hook,
-        model=trained_on,
+        width=of(saes.latents),
+        release=of(saes.release),
+        hook=of(saes.hook),
+        model=of(saes.trained_on),
         version=VERSIONS["prepare_sae"],
     message:
         "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: encoder"

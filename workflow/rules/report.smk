@@ -1,27 +1,56 @@
-"""Results: the cells merged into tables, and the figures drawn from them."""
+"""Results: the cells merged into tables, as the catalogue has them; figures drawn from tables, and pages of the report."""
+
+
+rule provenance:
+    input:
+        summaries=of(cells.every_shard, pattern=paths.SUMMARY),
+        examples=data.examples(STUDY),
+    output:
+        **results.outputs(STUDY, "provenance"),
+    log:
+        "logs/provenance.log",
+    benchmark:
+        "results/benchmarks/provenance.tsv"
+    group:
+        "results"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        version=VERSIONS["tables"],
+    message:
+        "where the results come from"
+    script:
+        "../scripts/provenance.py"
 
 
 rule tables:
     input:
-        **{f"{kind}_{part}": CELLS[part][kind] for part in PARTS for kind in CELLS[part]},
-        **ORIGINS,
-        qualities=QUALITIES,
+        **{part: of(cells.every_cell, part=part) for part in ("scores", "predictions")},
+        coefficients=of(cells.with_latents, part="coefficients"),
+        summaries=of(cells.every_shard, pattern=paths.SUMMARY),
+        examples=data.examples(STUDY),
+        qualities=saes.qualities(STUDY),
+        provenance=results.parquet("provenance"),
     output:
-        **{table: f"results/tables/{table}.parquet" for table in [*TABLES, "predictions", "coefficients"]},
-        **{f"{table}_csv": f"results/tables/{table}.csv" for table in TABLES},
+        **results.outputs(STUDY, "tables"),
     log:
         "logs/tables.log",
     benchmark:
         "results/benchmarks/tables.tsv"
+    group:
+        "results"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=grows(8000),
         runtime=grows(60),
     params:
-        controls=CONTROLS,
-        published_l0=PUBLISHED_L0,
-        datasets=list(DATASETS),
+        controls=STUDY.controls,
+        published_l0=saes.published_l0(STUDY),
+        datasets=list(STUDY.datasets),
         version=VERSIONS["tables"],
     message:
         "tables"
@@ -31,32 +60,25 @@ rule tables:
 
 rule claims:
     input:
-        **{
-            table: f"results/tables/{table}.parquet"
-            for table in [
-                *(["transfer_best", "transfer_predictions"] if STUDY["transfers"] else []),
-                *(["match_claims"] if STUDY["matches"] else []),
-            ]
-        },
-        scores="results/tables/scores.parquet",
-        predictions="results/tables/predictions.parquet",
+        **{table: results.parquet(table) for table in results.claimed(STUDY)},
     output:
-        **{table: f"results/tables/{table}.parquet" for table in CLAIMS},
-        **{f"{table}_csv": f"results/tables/{table}.csv" for table in CLAIMS},
+        **results.outputs(STUDY, "claims"),
     log:
         "logs/claims.log",
     benchmark:
         "results/benchmarks/claims.tsv"
+    group:
+        "results"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=grows(8000),
         runtime=grows(60),
     params:
-        behaviour=BEHAVIOUR,
-        controls=CONTROLS,
-        resamples=STUDY["probe"]["resamples"],
-        seed=STUDY["probe"]["seed"],
+        behaviour=STUDY.behaviours,
+        controls=STUDY.controls,
+        resamples=STUDY.probe["resamples"],
+        seed=STUDY.probe["seed"],
         version=VERSIONS["claims"],
     message:
         "claims"
@@ -64,112 +86,96 @@ rule claims:
         "../scripts/claims.py"
 
 
-rule draw:
-    input:
-        scores="results/tables/scores.parquet",
-        best="results/tables/best.parquet",
-    output:
-        pdf=expand("{figure}.pdf", figure=FIGURES),
-        png=[shown(figure) for figure in FIGURES],
-    log:
-        "logs/draw.log",
-    benchmark:
-        "results/benchmarks/draw.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
-    params:
-        models=list(DRAWN),
-        version=VERSIONS["figures"],
-    message:
-        "figures"
-    script:
-        "../scripts/draw.py"
+for stage in results.drawn(STUDY):
 
-
-rule draw_claims:
-    input:
-        **{table: f"results/tables/{table}.parquet" for table in CLAIMS},
-    output:
-        pdf=expand("results/figures/{figure}.pdf", figure=CLAIMS if BEHAVIOUR else CLAIMS[:1]),
-        png=[shown(f"results/figures/{figure}") for figure in (CLAIMS if BEHAVIOUR else CLAIMS[:1])],
-    log:
-        "logs/draw_claims.log",
-    benchmark:
-        "results/benchmarks/draw_claims.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
-    params:
-        version=VERSIONS["figures"],
-    message:
-        "figures of claims"
-    script:
-        "../scripts/draw_claims.py"
+    rule:
+        name:
+            f"draw_{stage}"
+        input:
+            results.tables_drawn(STUDY, stage),
+        output:
+            pdf=results.figure_files(STUDY, stage, "pdf"),
+            png=[
+                report(
+                    file,
+                    caption=str(ROOT / "workflow" / "report" / f"{caption}.rst"),
+                    category="Figures",
+                    labels=labels,
+                )
+                for file, caption, labels in results.captions(STUDY, stage)
+            ],
+        log:
+            f"logs/draw_{stage}.log",
+        benchmark:
+            f"results/benchmarks/draw_{stage}.tsv"
+        group:
+            "results"
+        conda:
+            "../../envs/figures.yaml"
+        resources:
+            mem_mb=grows(2000),
+            runtime=grows(20),
+        params:
+            figures=results.asked_figures(STUDY, stage),
+            version=VERSIONS["figures"],
+        message:
+            f"figures of {stage}"
+        script:
+            "../scripts/draw.py"
 
 
 rule pages:
     input:
-        expand("results/tables/{table}.parquet", table=REPORTED),
+        [file for table in results.pages(STUDY) for file in results.parquet(table)],
     output:
-        **{name: page(name) for name in ["study", "runtimes", *REPORTED]},
+        **{
+            page: report(
+                file,
+                caption=str(ROOT / "workflow" / "report" / "page.rst"),
+                category=category,
+                labels={"page": page.replace("_", " ")},
+            )
+            for page, file, category in results.every_page(STUDY)
+        },
     log:
         "logs/pages.log",
     benchmark:
         "results/benchmarks/pages.tsv"
+    group:
+        "results"
     conda:
         "../../envs/probes.yaml"
     resources:
         mem_mb=grows(2000),
         runtime=grows(20),
     params:
-        study=config_sha256(STUDY),
+        study=config_sha256(STUDY.config),
         version=VERSIONS["pages"],
     message:
         "pages of the report"
     script:
-        "../scripts/report_pages.py"
+        "../scripts/pages.py"
 
 
 rule scores:
     input:
-        *CELLS["scores"].values(),
-        "results/tables/scores.csv",
-        rules.claims.output,
-        *TRANSFER_CELLS["scores"].values(),
-        rules.transfer_tables.output if STUDY["transfers"] else [],
-        rules.match_tables.output if STUDY["matches"] else [],
+        of(cells.every_cell, part="scores"),
+        of(transfers.every_cell, part="scores"),
+        results.every_table(STUDY),
 
 
 rule cell:
     input:
-        wanted_cells,
+        of(cells.named_cells, wanted=WANTED),
 
 
 rule figures:
     input:
-        rules.draw.output,
-        rules.draw_claims.output,
-        [
-            f"results/figures/scenario={scenario}/{figure}.{kind}"
-            for scenario in STUDY["transfers"]
-            for figure in transfer_figures(scenario)
-            for kind in ("pdf", "png")
-        ],
-        expand(
-            "results/figures/match={match}/{figure}.{kind}",
-            match=STUDY["matches"],
-            figure=MATCH_FIGURES,
-            kind=["pdf", "png"],
-        ),
+        results.every_figure(STUDY),
 
 
 rule report:
     input:
-        rules.pages.output,
+        [file for _, file, _ in results.every_page(STUDY)],
         rules.figures.input,
         rules.scores.input,

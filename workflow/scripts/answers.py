@@ -2,17 +2,18 @@
 
 import torch
 from tessera.base.files import write_parquet
-from tessera.base.script import job
+from tessera.base.script import script
 from tessera.examples.prompts import load_prompts
 from tessera.models.answers import answer
 from tessera.models.loading import load_model
-from transformers import AutoModelForCausalLM
+from tessera.models.weights import read_weights
 
-with job(snakemake) as log:
+with script(snakemake) as log:
     torch.set_num_threads(snakemake.threads)
-    settings, model = snakemake.params, snakemake.params.model
+    settings, identity = snakemake.params, snakemake.params.model
     prompts = load_prompts(snakemake.wildcards.data, settings.spec, seed=settings.seed)
-    loaded = load_model(model["name"], model["spec"], model["source"], seed=model["seed"], kind=AutoModelForCausalLM)
-    answers = answer(loaded, prompts, max_tokens=model["spec"]["max_tokens"])
+    revision = read_weights(snakemake.input.weights)["revision"]
+    model = load_model(identity, folder=snakemake.input.folder or None, revision=revision, causal=True)
+    answers = answer(model, prompts, max_tokens=identity["spec"]["max_tokens"])
     log.info("%s", answers["answer"].value_counts().rows())
     write_parquet(snakemake.output[0], answers)

@@ -2,13 +2,13 @@
 
 from tessera.base.digests import sha256
 from tessera.base.files import write_parquet
-from tessera.base.script import job
+from tessera.base.script import script
 from tessera.examples.digests import with_sources
 from tessera.examples.examples import describe, load_examples
 
 IMAGES_AT_ONCE = 500  # to a row group, which readers hold in memory
 
-with job(snakemake) as log:
+with script(snakemake) as log:
     settings = snakemake.params
     digests = {file: sha256(file) for file in snakemake.input}
     examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 from tessera.base.files import write_parquet
-from tessera.base.script import job
+from tessera.base.script import script
 
-with job(snakemake):
+with script(snakemake):
     from tessera.saes.training import measure_borrowed  # imports sae_lens
 
     torch.set_num_threads(snakemake.threads)

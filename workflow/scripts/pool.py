@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tessera.base.script import job
+from tessera.base.script import script
 from tessera.features.pooling import pool_shards
 
-with job(snakemake):
+with script(snakemake):
     cell = snakemake.wildcards
     shards = [Path(shard) / f"latents/layer={cell.layer}/width={cell.width}.parquet" for shard in snakemake.input]
     outputs = dict(zip(snakemake.params.poolings, map(Path, snakemake.output), strict=True))

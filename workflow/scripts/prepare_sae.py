@@ -1,9 +1,12 @@
-"""Turn an SAE saved or published with SAELens into the encoder that the extractor reads."""
+"""Turn an SAE saved or published with SAELens into the encoder that the extractor reads, and take its digest."""
 
+import json
 import tempfile
 from pathlib import Path
 
-from tessera.base.script import job
+from tessera.base.digests import sha256
+from tessera.base.files import atomic
+from tessera.base.script import script
 from tessera.saes.preparing import prepare
 
 
@@ -13,11 +16,11 @@ def same_model(name: str, other: str) -> bool:
     return same_model(name, other)
 
 
-with job(snakemake) as log:
+with script(snakemake) as log:
     params = snakemake.params
     cell = {"width": params.width, "layer": int(snakemake.wildcards.layer), "hook": params.hook}
     identity = {"model": params.model, "same_model": same_model}
-    out = Path(snakemake.output[0])
+    out = Path(snakemake.output.encoder)
     if params.release:
         from tessera.saes.saelens import fetch  # imports sae_lens
 
@@ -28,3 +31,5 @@ with job(snakemake) as log:
         saved = Path(snakemake.input[0])
         config = prepare(saved if saved.is_dir() else saved.parent, out, **cell, **identity)
     log.info("%s", config)
+    with atomic(snakemake.output.digest) as part:
+        part.write_text(json.dumps(f"sha256:{sha256(out)}"))

@@ -1,22 +1,17 @@
-"""Fit and score the probes of one layer and width: every pooling, threshold and selection."""
+"""Fit and score the probes of one kind of features at one place: every cell of its axes."""
 
-from pathlib import Path
-
-from tessera.base.script import job
+from tessera.base import hive
+from tessera.base.script import script
 from tessera.examples.examples import read_examples
-from tessera.features.pooling import read_features
-from tessera.features.spaces import Thresholding
+from tessera.features.kind import Stored
+from tessera.features.registry import kind
 from tessera.probes.task import Task
 
-with job(snakemake) as log:
-    task = Task(read_examples(snakemake.input.examples), **snakemake.params.settings)
-    for pooling, file in zip(snakemake.params.poolings, snakemake.input.features, strict=True):
-        features_EW = read_features(Path(file))
-        for threshold in snakemake.params.thresholds:
-            fitted = Thresholding.fit(features_EW[task.train_E], threshold)
-            features_EK = fitted.apply(features_EW)
-            for selection, selected in task.select(features_EK, snakemake.params.selections).items():
-                cell = task.run(features_EK, fitted, selected)
-                log.info("%s, threshold %s, selection %s: %s", pooling, threshold, selection, cell.scores.to_dicts())
-                place = f"/pooling={pooling}/threshold={threshold}/selection={selection}/"
-                cell.write(out for out in snakemake.output if place in out)
+with script(snakemake) as log:
+    inputs, params = snakemake.input, snakemake.params
+    task = Task(read_examples(inputs.examples), **params.settings)
+    stored = Stored(inputs.examples, inputs.features, dict(snakemake.wildcards.items()))
+    features, outputs = kind(params.kind), hive.by(snakemake.output, *params.axes)
+    for place, cell in task.probe(features, stored, params.axes):
+        log.info("%s: %s", place, cell.scores.to_dicts())
+        cell.write(outputs[tuple(place.values())])

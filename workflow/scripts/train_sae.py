@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 from tessera.base.files import write_parquet
-from tessera.base.script import job
-from tessera.models.parts import pick_device
+from tessera.base.script import script
+from tessera.models.devices import pick_device
 
-with job(snakemake):
+with script(snakemake):
     from tessera.saes.training import train  # imports sae_lens
 
     torch.set_num_threads(snakemake.threads)

@@ -9,6 +9,7 @@ VERSIONS = {
     "answers": 1,
     "examples": 3,
     "tune": 1,
+    "weights": 1,
     "residuals": 2,
     "train_sae": 2,
     "prepare_sae": 2,

@@ -15,7 +15,7 @@ NO_MEMORY = (
 
 
 @contextmanager
-def job(snakemake) -> Iterator[logging.Logger]:
+def script(snakemake) -> Iterator[logging.Logger]:
     """Log to the rule's log file (warnings to the terminal too); a TesseraError ends the job in one line."""
     file = logging.FileHandler(str(snakemake.log[0]), mode="w")
     terminal = logging.StreamHandler()

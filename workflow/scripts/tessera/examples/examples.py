@@ -10,6 +10,7 @@ from tessera.examples import reading
 from tessera.examples.prompts import load_prompts
 from tessera.examples.splits import assign_parts, check_folds, hashes
 from tessera.study.media import holds
+from tessera.study.study import Study
 
 TEST_PARTS = 5  # one part in five is the test split
 
@@ -44,20 +45,20 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: b
     for shift, shift_spec in spec.get("shifts", {}).items():
         extra = _shift(f"{key}.shifts.{shift}", shift, {**reading.inherited(spec), **shift_spec}, frame, decode)
         frame = pl.concat([frame, extra])
-    group = frame["unit"].rank("dense").cast(pl.UInt32) - 1
-    return frame.drop("unit").with_columns(group=group).with_row_index("example")
+    group = frame["group"].rank("dense").cast(pl.UInt32) - 1
+    return frame.drop("group").with_columns(group=group).with_row_index("example")
 
 
-def count_examples(name: str, study: dict) -> int:
+def count_examples(name: str, study: Study) -> int:
     """How many examples a data set has, its shifts included; for one on the hub, at most.
 
     Checks every row of a local data set on the way: see `load_examples`.
     """
-    spec = study["datasets"][name]
+    spec = study.datasets[name]
     if "answered" in spec and "path" in spec:
-        return len(load_prompts(name, spec, seed=study["seed"]))
+        return len(load_prompts(name, spec, seed=study.seed))
     if "path" in spec:
-        return len(load_examples(name, spec, seed=study["seed"], folds=study["probe"]["folds"], decode=False))
+        return len(load_examples(name, spec, seed=study.seed, folds=study.probe["folds"], decode=False))
     shifts = spec.get("shifts", {}).items()
     return spec["max_examples"] + sum(
         len(reading.read_file(f"datasets.{name}.shifts.{s}", {**reading.inherited(spec), **shift}))
@@ -85,6 +86,11 @@ def describe(frame: pl.DataFrame) -> pl.DataFrame:
 def read_examples(file: str | Path) -> pl.DataFrame:
     """The examples that `load_examples` left in a file, without the images, which may be large."""
     return pl.scan_parquet(file).drop("image", strict=False).collect()
+
+
+def read_texts(file: str | Path) -> np.ndarray:
+    """The texts [E] of the examples in a file, in their order."""
+    return pl.scan_parquet(file).sort("example").select("text").collect()["text"].to_numpy()
 
 
 def _own_split(key: str, raw: pl.DataFrame, column: str) -> pl.Series:

@@ -94,20 +94,20 @@ def columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
         no_row(key, "id", "an id seen before", ~id.is_first_distinct(), id)
     else:
         id = pl.Series(range(len(raw)), dtype=pl.UInt32).cast(pl.String)
-    frame = pl.DataFrame({"id": id, "text": text, "label": label, "unit": units(key, raw, spec, text)})
+    frame = pl.DataFrame({"id": id, "text": text, "label": label, "group": groups(key, raw, spec, text)})
     return frame if image is None else frame.with_columns(place=pl.int_range(pl.len()), image=image)
 
 
 def decoded(key: str, frame: pl.DataFrame, spec: dict, decode: bool) -> pl.DataFrame:
-    """Images encoded, their digests in the place of the text, and units joined where they share a digest."""
+    """Images encoded, their digests in the place of the text, and groups joined where they share a digest."""
     if not decode:
         return frame.drop("place", "image")
     image, text = images.encoded(key, frame, spec)
     frame = frame.drop("place").with_columns(image, text)
-    return frame.with_columns(unit=joined(frame["unit"], text) if "group" in spec else text)
+    return frame.with_columns(group=joined(frame["group"], text) if "group" in spec else text)
 
 
-def units(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Series:
+def groups(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Series:
     """A name for what is not to be parted: texts, or groups of the user's, joined where they share a text."""
     if "group" not in spec:
         return text

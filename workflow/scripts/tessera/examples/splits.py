@@ -20,7 +20,7 @@ def joined(first: pl.Series, second: pl.Series) -> pl.Series:
     return pl.Series(component[first_E]).cast(pl.String)
 
 
-LABELS_OF_UNIT = pl.col("label").unique().sort().str.join("\0")  # a stratum for units of several labels
+LABELS_OF_GROUP = pl.col("label").unique().sort().str.join("\0")  # a stratum for groups of several labels
 
 
 def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) -> np.ndarray:
@@ -30,26 +30,26 @@ def assign_parts(frame: pl.DataFrame, parts: int, *, seed: int, purpose: str) ->
     a hash of (seed, purpose, smallest id), so the split depends on the ids and not on the order of the rows; a text
     that occurs twice stands on one side only.
     """
-    unit = _unit(frame)
-    units = frame.group_by(unit).agg(pl.col("id").min(), LABELS_OF_UNIT)
-    units = units.with_columns(order=hashes(units["id"], seed, purpose)).sort("label", "order")
-    units = units.with_columns(part=pl.int_range(pl.len()) % parts)
-    return frame.join(units.select(unit, "part"), on=unit, maintain_order="left")["part"].to_numpy()
+    together = _together(frame)
+    groups = frame.group_by(together).agg(pl.col("id").min(), LABELS_OF_GROUP)
+    groups = groups.with_columns(order=hashes(groups["id"], seed, purpose)).sort("label", "order")
+    groups = groups.with_columns(part=pl.int_range(pl.len()) % parts)
+    return frame.join(groups.select(together, "part"), on=together, maintain_order="left")["part"].to_numpy()
 
 
-def _unit(frame: pl.DataFrame) -> str:
+def _together(frame: pl.DataFrame) -> str:
     """The column whose equal values are not to be parted: groups where they are known already, else the texts."""
-    return next(column for column in ("group", "unit", "text") if column in frame.columns)
+    return next(column for column in ("group", "text") if column in frame.columns)
 
 
 def nested(frame: pl.DataFrame, fraction: float, *, seed: int) -> pl.Series:
     """Which examples a share of the texts of each class keeps (rounded up); a larger share keeps these and more."""
-    unit = _unit(frame)
-    units = frame.group_by(unit).agg(pl.col("id").min(), LABELS_OF_UNIT)
-    units = units.with_columns(order=hashes(units["id"], seed, "fraction"))
+    together = _together(frame)
+    groups = frame.group_by(together).agg(pl.col("id").min(), LABELS_OF_GROUP)
+    groups = groups.with_columns(order=hashes(groups["id"], seed, "fraction"))
     size = (pl.len().over("label") * fraction).round(9).ceil()  # 0.07 × 100 is a little over 7
     kept = pl.col("order").rank("ordinal").over("label") <= size
-    return frame[unit].is_in(units.filter(kept)[unit].implode())
+    return frame[together].is_in(groups.filter(kept)[together].implode())
 
 
 def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -72,7 +72,7 @@ def check_folds(frame: pl.DataFrame, folds: int) -> None:
         TesseraError: names the smallest class.
     """
     train = frame.filter(split="train")
-    counts = dict(train.group_by("label").agg(pl.col(_unit(train)).n_unique()).iter_rows())
+    counts = dict(train.group_by("label").agg(pl.col(_together(train)).n_unique()).iter_rows())
     label = min(counts, key=lambda label: (counts[label], label))
     smallest = counts[label]
     if smallest < folds:

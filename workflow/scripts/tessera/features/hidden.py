@@ -1,10 +1,38 @@
-"""Hidden states, pooled over the same content tokens as the latents."""
+"""Hidden states, pooled over the same content tokens as the latents, standardised."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from tessera.base.files import read_parquet
+from tessera.features.kind import Kind, Stored
+from tessera.features.spaces import Standardised
+from tessera.study import paths
+from tessera.study.study import Study
+
+
+class Hidden(Kind):
+    name = "hidden"
+    title = "hidden states"
+    of_control = "random hidden"
+    place = ("model", "layer")
+
+    def places(self, study: Study) -> Iterator[dict[str, str]]:
+        for cell in study.layer_cells():
+            yield {axis: cell[axis] for axis in self.place}
+
+    def inputs(self, study: Study, shards: Iterable[int], data: str, **place: str) -> list[str]:
+        number = study.pass_of(**place)
+        here = {"model": place["model"], "data": data, "pass": number}
+        return [paths.ACTIVATIONS.format(shard=shard, **here) for shard in shards]
+
+    def load(self, stored: Stored, pooling: str | None) -> np.ndarray:
+        name = paths.HIDDEN.format(**stored.place)
+        return read_hidden([Path(shard) / name for shard in stored.files], pooling)
+
+    def space(self, train: np.ndarray, pooling: str | None, threshold: str | None) -> Standardised:
+        return Standardised(train)
 
 
 def read_hidden(files: list[Path], pooling: str) -> np.ndarray:

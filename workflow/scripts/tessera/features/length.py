@@ -2,6 +2,28 @@
 
 import numpy as np
 
+from tessera.examples.examples import read_texts
+from tessera.features.kind import Kind, Stored
+from tessera.features.spaces import Standardised
+from tessera.study.study import Study
+
+
+class Length(Kind):
+    name = "length"
+    title = "text length"
+    media = ("text",)
+    axes = ()
+    transfers = False
+
+    def asked(self, study: Study) -> bool:
+        return study.baselines[self.name]
+
+    def load(self, stored: Stored, pooling: str | None) -> np.ndarray:
+        return lengths(read_texts(stored.examples))
+
+    def space(self, train: np.ndarray, pooling: str | None, threshold: str | None) -> Standardised:
+        return Standardised(train)
+
 
 def lengths(texts: np.ndarray) -> np.ndarray:
     """Characters and words of each text, and the logarithms of both: float32 [E, 4]."""

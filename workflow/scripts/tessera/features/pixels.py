@@ -1,4 +1,4 @@
-"""Pixels of images."""
+"""Pixels: what an image tells without a model. Its poolings are grayN and rgbN, images resized to N × N."""
 
 from pathlib import Path
 
@@ -7,11 +7,25 @@ from PIL import Image
 
 from tessera.base.files import row_groups
 from tessera.examples.images import decode
+from tessera.features.kind import Kind, Stored
+from tessera.features.spaces import Standardised
 
 
-def pixels(examples: Path, unit: str) -> np.ndarray:
-    """Pixels [E, N² or 3 N²] of the images of an examples file, float32, resized to N × N; `unit` is grayN or rgbN."""
-    mode, size = ("L", int(unit[4:])) if unit.startswith("gray") else ("RGB", int(unit[3:]))
+class Pixels(Kind):
+    name = "pixels"
+    title = "pixels"
+    media = ("image",)
+
+    def load(self, stored: Stored, pooling: str | None) -> np.ndarray:
+        return read_pixels(stored.examples, pooling)
+
+    def space(self, train: np.ndarray, pooling: str | None, threshold: str | None) -> Standardised:
+        return Standardised(train)
+
+
+def read_pixels(examples: Path, pooling: str) -> np.ndarray:
+    """Pixels [E, N² or 3 N²] of the images of an examples file, float32; `pooling` is grayN or rgbN."""
+    mode, size = ("L", int(pooling[4:])) if pooling.startswith("gray") else ("RGB", int(pooling[3:]))
     rows = []
     for group in row_groups(examples, ["image"]):
         for content in group["image"]:

@@ -1,23 +1,47 @@
 """Spaces: what is fitted on training rows, without their labels, and then makes the matrix of any rows."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.preprocessing import StandardScaler
 
 from tessera.study.grid import parse_threshold
 
+Features = sp.csr_array | np.ndarray  # [E, W]; texts [E] for n-grams
 
-def standardise(train_ED: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+
+class Space(ABC):
+    """Makes the matrix that a probe sees.
+
+    columns_K: the columns of the features that its columns are (None: all of them, in order).
+    scale_K: what each was divided by (None: nothing that a reader of the coefficients needs).
+    tau: the threshold that the features were held against (None: they keep their values).
+    """
+
+    tau: float | None = None
+    columns_K: np.ndarray | None = None
+    scale_K: np.ndarray | None = None
+
+    @abstractmethod
+    def apply(self, features: Features) -> Features:
+        """The matrix [E, K] of any rows, float32."""
+
+
+class Standardised(Space):
     """Zero mean and unit variance per dimension of the training rows."""
-    scaler = StandardScaler().fit(train_ED)
-    return lambda hidden_ED: scaler.transform(hidden_ED).astype(np.float32)
+
+    def __init__(self, train_ED: np.ndarray):
+        from sklearn.preprocessing import StandardScaler  # the rules ask kinds of features too, and fit nothing
+
+        self.scaler = StandardScaler().fit(train_ED)
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        return self.scaler.transform(features).astype(np.float32)
 
 
 @dataclass
-class Thresholding:
+class Thresholding(Space):
     """A threshold fitted on the training split.
 
     tau: 1[pooled > tau], or None to keep the pooled value scaled by `scale_K` (max-abs of the training split).
@@ -31,8 +55,8 @@ class Thresholding:
     @classmethod
     def fit(cls, train_EW: sp.csr_array, threshold: str) -> "Thresholding":
         """Fit `threshold` (none, a number, or qP: the P-th percentile of the positive values) on training features."""
-        kind, value = parse_threshold(threshold)
-        if kind == "quantile":
+        how, value = parse_threshold(threshold)
+        if how == "quantile":
             positive = train_EW.data[train_EW.data > 0]
             value = float(np.quantile(positive, value)) if len(positive) else 0.0
         kept_EW = train_EW if value is None else _above(train_EW, value)
@@ -41,14 +65,8 @@ class Thresholding:
         scale_K = abs(kept_EW[:, columns_K]).max(axis=0).toarray().ravel()
         return cls(value, columns_K, np.where(scale_K > 0, scale_K, 1).astype(np.float32))
 
-    @classmethod
-    def space(cls, train_EW: sp.csr_array, threshold: str) -> Callable[[sp.csr_array], sp.csr_array]:
-        """`apply` of `threshold` fitted on training features."""
-        return cls.fit(train_EW, threshold).apply
-
-    def apply(self, features_EW: sp.csr_array) -> sp.csr_array:
-        """The matrix [E, K] the probe sees, float32."""
-        kept_EK = (features_EW if self.tau is None else _above(features_EW, self.tau))[:, self.columns_K]
+    def apply(self, features: sp.csr_array) -> sp.csr_array:
+        kept_EK = (features if self.tau is None else _above(features, self.tau))[:, self.columns_K]
         return sp.csr_array(kept_EK.multiply(1 / self.scale_K) if self.tau is None else kept_EK, dtype=np.float32)
 
 

@@ -9,8 +9,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from tessera.features.spaces import Thresholding, standardise
-from tessera.matching.pairings import HIDDEN_POOLING, Map, draw_directions
+from tessera.features.spaces import Standardised, Thresholding
+from tessera.matching.pairings import DRAWN, DRAWS, HIDDEN_POOLING, Map, draw_directions, found_pairings
 from tessera.probes.fit import Probe
 from tessera.probes.metrics import LEVEL, confusion_scores, resample_weights, with_interval
 from tessera.probes.task import Task
@@ -20,8 +20,8 @@ CLAIMED = [("sae", "one_to_one", "examples"), ("sae", "identity", None), ("hidde
 CLAIMED += [("sae", control, "examples") for control in ("random", "directions")]
 CONTROLS = {"random": "random match", "directions": "random directions", "ridge": "ridge map"}
 PENALTIES = np.logspace(-1, 6, 15)  # of the ridge map, on standardised hidden states
-CELL = ["pooling", "threshold", "selection"]
-PLACE = ["source", "features", "condition", "over", *CELL, "split"]
+AXES = ["pooling", "threshold", "selection"]  # of a cell in its job
+PLACE = ["source", "features", "condition", "over", *AXES, "split"]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Side:
 
     features: dict[str, sp.csr_array]  # pooling → [E, W]
     hidden: dict[str, np.ndarray]  # pooling → [E, d]
-    probes: dict[tuple[str, str, str], tuple[Probe, Thresholding]]  # CELL
+    probes: dict[tuple[str, str, str], tuple[Probe, Thresholding]]  # AXES
     hidden_probes: dict[str, Probe]  # pooling
 
 
@@ -51,36 +51,28 @@ def ridge(target_ED: np.ndarray, source_EF: np.ndarray):
     return lambda hidden_ED: out_of.inverse_transform(model.predict(into.transform(hidden_ED))).astype(np.float32)
 
 
-def answer(task: Task, sides: dict[str, Side], maps: pl.DataFrame, ridges: dict, seed: int) -> list[Answers]:
+def answer(task: Task, sides: dict[str, Side], pairings: pl.DataFrame, ridges: dict, seed: int) -> list[Answers]:
     """What every probe says of every test example of a data set, in both directions.
 
-    `maps` are those of `maps.find`; `ridges` maps (source, pooling) to the ridge map from the target's hidden states.
+    `pairings` are those of `pairings.find`; `ridges` maps (source, pooling) to the ridge map from the target's hidden
+    states.
     """
     found = []
     for source, target in ("ab", "ba"):
         own, other = sides[source], sides[target]
-        mapped = maps.filter(source=source)
         for pooling, features_EW in own.features.items():
-            width = features_EW.shape[1]
             conditions = [({"condition": "source", "over": None}, [features_EW])]
-            here = mapped.filter(pooling=pooling).partition_by("kind", "over", maintain_order=True)
-            for rows in here:
-                draws = rows.partition_by("draw", maintain_order=True)
-                kind, over = rows["kind"][0], rows["over"][0]
-                if kind == "directions":
-                    hidden_ED = other.hidden[HIDDEN_POOLING.get(pooling, "mean")]
-                    size, dimensions = other.features[pooling].shape[1], hidden_ED.shape[1]
-                    moved = [
-                        Map.of(draw).apply_directions(
-                            hidden_ED, draw_directions(dimensions, size, seed, target, draw["draw"][0]), width
-                        )
-                        for draw in draws
-                    ]
-                else:
-                    moved = [Map.of(draw).apply(other.features[pooling], width) for draw in draws]
-                conditions.append(({"condition": kind, "over": over}, moved))
+            here = pairings.filter(source=source, pooling=pooling)
+            for pairing, over in found_pairings(pairings):
+                rows = here.filter(pl.col("over").eq_missing(over), pairing=pairing)
+                draws = [rows.filter(draw=draw) for draw in range(DRAWS)] if pairing in DRAWN else [rows]
+                moved = [
+                    _moved(pairing, Map.of(rows), other, pooling, features_EW.shape[1], (seed, target, draw))
+                    for draw, rows in enumerate(draws)
+                ]
+                conditions.append(({"condition": pairing, "over": over}, moved))
             for cell in (cell for cell in own.probes if cell[0] == pooling):
-                place = {"source": source, "features": "sae", **dict(zip(CELL, cell, strict=True))}
+                place = {"source": source, "features": "sae", **dict(zip(AXES, cell, strict=True))}
                 for condition, matrices in conditions:
                     answers = [_predict(*own.probes[cell], matrix) for matrix in matrices]
                     found.append(Answers(place | condition, own.probes[cell][0].cv_macro_f1, np.array(answers)))
@@ -90,7 +82,7 @@ def answer(task: Task, sides: dict[str, Side], maps: pl.DataFrame, ridges: dict,
                 found.append(Answers(about, native.cv_macro_f1, predicted[None]))
         for pooling, probe in own.hidden_probes.items():
             own_ED, other_ED = own.hidden[pooling], other.hidden[pooling]
-            scale, of_other = standardise(own_ED[task.train_E]), standardise(other_ED[task.train_E])
+            scale, of_other = (Standardised(states_ED[task.train_E]).apply for states_ED in (own_ED, other_ED))
             there = {"source": source, "features": "hidden", "over": None, "pooling": pooling}
             there |= {"threshold": None, "selection": None}
             native = other.hidden_probes[pooling]
@@ -104,8 +96,27 @@ def answer(task: Task, sides: dict[str, Side], maps: pl.DataFrame, ridges: dict,
     return found
 
 
+def _moved(pairing: str, found: Map, other: Side, pooling: str, width: int, drawn: tuple) -> sp.csr_array:
+    """The other side's features, read as latents [E, width] of this one; where nothing is paired, all are silent."""
+    if pairing != "directions":
+        return found.apply(other.features[pooling], width)
+    hidden_ED = other.hidden[HIDDEN_POOLING.get(pooling, "mean")]
+    weights_DV = draw_directions(hidden_ED.shape[1], other.features[pooling].shape[1], *drawn)
+    return found.apply_directions(hidden_ED, weights_DV, width)
+
+
 def _predict(probe: Probe, thresholding: Thresholding, features_EW: sp.csr_array) -> np.ndarray:
     return probe.probabilities(thresholding.apply(features_EW)).argmax(axis=1)
+
+
+def results(answered: dict[str, tuple[Task, list[Answers]]]) -> dict[str, pl.DataFrame]:
+    """What a match leaves of the probes that were carried: scores, predictions and claims, data set after data set."""
+    scored = {data: score(*answers) for data, answers in answered.items()}
+    scores, predictions = (
+        pl.concat([parts[number].insert_column(0, pl.lit(data).alias("data")) for data, parts in scored.items()])
+        for number in range(2)
+    )
+    return {"scores": scores, "predictions": predictions, "claims": claims(answered)}
 
 
 def score(task: Task, answers: list[Answers]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -154,7 +165,7 @@ def over_draws(values_RB: np.ndarray, seed: int) -> np.ndarray:
 
 
 def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
-    """Does a probe do better on matched latents than on each control? A row per data set, source, kind and claim.
+    """Does a probe do better on matched latents than on each control? A row per data set, source, pairing and claim.
 
     The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe.
     Paired bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
@@ -175,7 +186,7 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
                 for features in ("sae", "hidden")
             }
             best = {
-                features: [max(ones, key=lambda one: one.cv_macro_f1).place[key] for key in CELL]
+                features: [max(ones, key=lambda one: one.cv_macro_f1).place[key] for key in AXES]
                 for features, ones in homes.items()
                 if ones
             }
@@ -185,19 +196,24 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
                 for features, condition, over in CLAIMED
                 if (key := (source, features, condition, over, *best.get(features, []))) in known
             }
-            for kind in (kind for kind in ("one_to_one", "identity") if kind in f1_RB):
-                place = {"data": data, "source": source, "kind": kind, **dict(zip(CELL, best["sae"], strict=True))}
+            for pairing in (pairing for pairing in ("one_to_one", "identity") if pairing in f1_RB):
+                place = {
+                    "data": data,
+                    "source": source,
+                    "pairing": pairing,
+                    **dict(zip(AXES, best["sae"], strict=True)),
+                }
                 found = {
-                    control: decided(over_draws(f1_RB[kind] - f1_RB[control], task.seed), level)
+                    control: decided(over_draws(f1_RB[pairing] - f1_RB[control], task.seed), level)
                     for control in CONTROLS
                     if control in f1_RB
                 }
                 needed = [found[control]["verdict"] for control in ("random", "directions")]
                 found["random"]["verdict"] = None  # any two SAEs that read the same texts beat it: no claim by itself
-                rows += [place | {"claim": f"{kind} > {CONTROLS[control]}", **found[control]} for control in found]
+                rows += [place | {"claim": f"{pairing} > {CONTROLS[control]}", **found[control]} for control in found]
                 both = next((one for one in ("fails", "undecided") if one in needed), "holds")
                 rows.append(place | {"claim": "latents transfer", "verdict": both})
-    names = ["data", "source", "kind", *CELL, "claim"]
+    names = ["data", "source", "pairing", *AXES, "claim"]
     numbers = dict.fromkeys(["difference", "difference_low", "difference_high", "level"], pl.Float64)
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String) | numbers | {"verdict": pl.String})
 
@@ -213,7 +229,7 @@ def best(scores: pl.DataFrame) -> pl.DataFrame:
         cells = scores.filter(condition=condition, split="test").sort(
             "cv_macro_f1", descending=True, maintain_order=True
         )
-        cells = cells.group_by(place, maintain_order=True).first().select(*place, *CELL)
+        cells = cells.group_by(place, maintain_order=True).first().select(*place, *AXES)
         wanted = (pl.col("condition") == "native") == (condition == "native")
-        chosen.append(scores.filter(wanted).join(cells, on=[*place, *CELL], nulls_equal=True, maintain_order="left"))
+        chosen.append(scores.filter(wanted).join(cells, on=[*place, *AXES], nulls_equal=True, maintain_order="left"))
     return pl.concat(chosen)

@@ -22,15 +22,16 @@ DRAWS = 5  # of every control that is random: one draw may be lucky
 SHUFFLES, CHEAP = 3, 2**24  # shuffles behind a null; one alone where there are more pairs of latents
 DIRECTIONS_AT_ONCE = 1024
 BINS = np.linspace(0, 1, 41)
-KINDS = ("one_to_one", "best_match")  # what is matched; the other kinds are controls, or the identity
+DRAWN = ("random", "directions")  # controls, drawn several times
+MATCHED = ("one_to_one", "best_match")  # the other pairings are controls, or the identity
 # Pooled hidden states that random directions are taken of: else the mean. Directions of the mean carry a probe better
 # than those of the maximum, also after pooling latents by their maximum: the stronger control.
 HIDDEN_POOLING = {"last": "last"}
-MAPS_SCHEMA = {
+SCHEMA = {
     "source": pl.String,  # a: a's latents, read from b's; b: the reverse
     "over": pl.String,
     "pooling": pl.String,
-    "kind": pl.String,
+    "pairing": pl.String,
     "draw": pl.Int64,
     "latent": pl.Int64,
     "partner": pl.Int64,
@@ -107,7 +108,7 @@ class Sides:
 def find(sides: Sides) -> dict[str, pl.DataFrame]:
     """Every map between two SAEs, in both directions, with its controls.
 
-    Returns maps: a row per source, over, pooling, kind, draw and latent (see MAPS_SCHEMA); matches: what each match
+    Returns pairings: a row per source, over, pooling, pairing, draw and latent (see SCHEMA); matches: what each match
     came to; histograms: matched correlations, shuffled ones, and those of random directions.
     """
     maps, matches, histograms = [], [], []
@@ -121,27 +122,33 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
         if over_tokens:
             found["tokens"] = over_tokens
         controls = list(_controls(sides, pooling, moments))
-        controlled = [frame["correlation"] for frame in controls if frame["kind"][0] == "directions"]
+        controlled = [frame.filter(pairing="directions")["correlation"] for frame in controls]
         for over, match in found.items():
             maps += [_scaled(frame, moments).with_columns(over=pl.lit(over)) for frame in match.maps]
         matches += [{"over": "examples", "pooling": pooling, **row} for row in found["examples"].rows]
-        histograms += _histograms("examples", pooling, found["examples"], directions=pl.concat(controlled))
+        directed = pl.concat([pl.Series("correlation", [], pl.Float64), *controlled])
+        histograms += _histograms("examples", pooling, found["examples"], directions=directed)
         maps += controls
         if sides.same:
             maps += [_identity(source, len(moments["a"].sd_W)) for source in "ab"]
         place = {"pooling": pl.lit(pooling)}
         maps = [frame if "pooling" in frame.columns else frame.with_columns(**place) for frame in maps]
-    empty = pl.DataFrame(schema=MAPS_SCHEMA)
-    whole = pl.concat(
-        [empty, *(frame.cast({k: MAPS_SCHEMA[k] for k in frame.columns}) for frame in maps)], how="diagonal"
-    )
+    empty = pl.DataFrame(schema=SCHEMA)
+    whole = pl.concat([empty, *(frame.cast({k: SCHEMA[k] for k in frame.columns}) for frame in maps)], how="diagonal")
     for row in matches:
-        logger.info("%(kind)s, over %(over)s, %(pooling)s: %(matched)d of %(latents)d, %(mean_correlation)s", row)
+        logger.info("%(pairing)s, over %(over)s, %(pooling)s: %(matched)d of %(latents)d, %(mean_correlation)s", row)
     return {
-        "maps": whole,
+        "pairings": whole,
         "matches": pl.DataFrame(matches, infer_schema_length=None),
         "histograms": pl.concat(histograms),
     }
+
+
+def found_pairings(pairings: pl.DataFrame) -> list[tuple[str, str | None]]:
+    """Every (pairing, over) of a match, whether or not a latent found a partner in it."""
+    tokens = [(matched, "tokens") for matched in MATCHED if "tokens" in pairings["over"]]
+    same = [("identity", None)] if "identity" in pairings["pairing"] else []
+    return [*((pairing, "examples") for pairing in MATCHED), *tokens, *((drawn, "examples") for drawn in DRAWN), *same]
 
 
 @dataclass
@@ -159,7 +166,7 @@ def _match(acts_NV: sp.csr_array, acts_NW: sp.csr_array, seed: int, *, shift: bo
     """
     rows, V, W = acts_NV.shape[0], acts_NV.shape[1], acts_NW.shape[1]
     found, generator = correlate(acts_NV, acts_NW), np.random.default_rng(seed)
-    null: dict[tuple, list[np.ndarray]] = {(kind, side): [] for kind in KINDS for side in "ab"}
+    null: dict[tuple, list[np.ndarray]] = {(pairing, side): [] for pairing in MATCHED for side in "ab"}
     shown = []
     for _ in range(SHUFFLES if V * W <= CHEAP else 1):
         offset = generator.integers(rows // 4, rows - rows // 4 + 1)
@@ -184,15 +191,15 @@ def _match(acts_NV: sp.csr_array, acts_NW: sp.csr_array, seed: int, *, shift: bo
     moved_NK = sp.csr_array(acts_NW[:, pairs[0][columns]] @ sp.diags_array(scale_K))
     similar = correlation.svcca(acts_NV[:, columns], moved_NK, seed)
     maps, about = [], []
-    for (kind, side), (partner_W, r_W, tied_W) in partners.items():
-        above_W = correlation.above_null(r_W, np.array(null[kind, side]), moments[side].active_W)
+    for (pairing, side), (partner_W, r_W, tied_W) in partners.items():
+        above_W = correlation.above_null(r_W, np.array(null[pairing, side]), moments[side].active_W)
         latent = np.flatnonzero(partner_W >= 0)
         columns = {"latent": latent, "partner": partner_W[latent], "correlation": r_W[latent]}
         columns |= {"above_null": above_W[latent], "tied": tied_W[latent]}
-        maps.append(pl.DataFrame(columns).with_columns(source=pl.lit(side), kind=pl.lit(kind)))
+        maps.append(pl.DataFrame(columns).with_columns(source=pl.lit(side), pairing=pl.lit(pairing)))
         about.append(
             {
-                "kind": kind,
+                "pairing": pairing,
                 "source": side,
                 "rows": rows,
                 "latents": len(r_W),
@@ -203,7 +210,7 @@ def _match(acts_NV: sp.csr_array, acts_NW: sp.csr_array, seed: int, *, shift: bo
                 "above_null": float(above_W[latent].mean()) if len(latent) else None,
                 "tied": int(tied_W[latent].sum()),
                 "itself": float((partner_W[latent] == latent).mean()) if len(latent) else None,
-                **(similar if kind == "one_to_one" else dict.fromkeys(similar)),
+                **(similar if pairing == "one_to_one" else dict.fromkeys(similar)),
             }
         )
     return _Match(maps, about, np.concatenate(shown))
@@ -229,8 +236,9 @@ def _controls(sides: Sides, pooling: str, moments: dict[str, Moments]) -> Iterat
         pairs = {side: generator.permutation(latents)[:size] for side, latents in varies.items()}
         for source, target in ("ab", "ba"):
             random = pl.DataFrame({"latent": pairs[source], "partner": pairs[target]}).sort("latent")
+            random = random.with_columns(correlation=pl.lit(None, pl.Float64))
             yield _scaled(random.with_columns(source=pl.lit(source)), moments).with_columns(
-                kind=pl.lit("random"), draw=pl.lit(draw), over=pl.lit("examples"), pooling=pl.lit(pooling)
+                pairing=pl.lit("random"), draw=pl.lit(draw), over=pl.lit("examples"), pooling=pl.lit(pooling)
             )
             width = len(moments[target].sd_W)
             weights_DW = draw_directions(hidden[target].shape[1], width, sides.seed, target, draw)
@@ -240,14 +248,14 @@ def _controls(sides: Sides, pooling: str, moments: dict[str, Moments]) -> Iterat
             matched = {"latent": latent, "partner": partner_W[latent], "correlation": r_W[latent]}
             frame = pl.DataFrame(matched | {"tau": tau_W[partner_W[latent]]}).with_columns(source=pl.lit(source))
             yield _scaled(frame, moments | {target: Moments.of(drawn_EW)}).with_columns(
-                kind=pl.lit("directions"), draw=pl.lit(draw), over=pl.lit("examples"), pooling=pl.lit(pooling)
+                pairing=pl.lit("directions"), draw=pl.lit(draw), over=pl.lit("examples"), pooling=pl.lit(pooling)
             )
 
 
 def _identity(source: str, width: int) -> pl.DataFrame:
     latents = np.arange(width)
     frame = pl.DataFrame({"latent": latents, "partner": latents, "scale": np.ones(width)})
-    return frame.with_columns(source=pl.lit(source), kind=pl.lit("identity"))
+    return frame.with_columns(source=pl.lit(source), pairing=pl.lit("identity"))
 
 
 def _histograms(over: str, pooling: str | None, match: _Match, **more: pl.Series) -> list[pl.DataFrame]:

@@ -1,33 +1,53 @@
-"""Load a model of the study by its entry in the config."""
+"""Load a model of the study by what the config says of it."""
 
-from transformers import AutoModel, AutoTokenizer, PretrainedConfig
+from pathlib import Path
+
+from transformers import AutoTokenizer, PretrainedConfig
 
 from tessera.base.errors import TesseraError
-from tessera.models.parts import find_blocks, load_parts
+from tessera.models.blocks import find_blocks
+from tessera.models.parts import load_parts
 from tessera.models.text import TextModel, special_ids
 
 
-def load_model(name: str, spec: dict, source: dict, *, seed: int, kind=AutoModel) -> TextModel:
-    """Load the model `name` in inference mode; a control draws the weights of its architecture anew from `seed`.
+def load_model(
+    identity: dict,
+    *,
+    folder: str | Path | None = None,
+    revision: str | None = None,
+    depth: int | None = None,
+    causal: bool = False,
+) -> TextModel:
+    """Load a model in inference mode; a control draws the weights of its architecture anew from its seed.
 
-    `kind` is the transformers class that loads it: without a head, or AutoModelForCausalLM.
-
-    `spec` is the model's entry in the config (of a control, with control_of), `source` the entry that names
-    architecture and tokenizer.
+    Args:
+        identity: name; spec, the model's entry in the config (of a control, with control_of); architecture, the entry
+            of the model whose architecture and tokenizer it uses (its own, but for a control); seed.
+        folder: the model's where the workflow made it; else `architecture` has the key path or hub.
+        revision: commit of the hub; the config's where None.
+        depth: number of blocks that are read, from the first on; what is behind them is not loaded. None: all.
+        causal: with the head that predicts the next token.
 
     Raises:
         TesseraError: the files are not there, are not what the config says, or hold no stack of blocks.
     """
-    if spec.get("reads") == "image":
+    if identity["spec"].get("reads") == "image":
         from tessera.models.vision import load_image_model  # imports Pillow
 
-        return load_image_model(name, spec, source, seed=seed)
+        return load_image_model(identity, folder=folder, revision=revision, depth=depth)
     config, tokenizer, module, place = load_parts(
-        name, spec, source, lambda config: AutoTokenizer, seed=seed, kind=kind
+        identity,
+        lambda config: AutoTokenizer,
+        find_blocks,
+        folder=folder,
+        revision=revision,
+        depth=depth,
+        causal=causal,
     )
+    name = identity["name"]
     if len(tokenizer) <= len(special_ids(tokenizer)) + 1:
         raise TesseraError(f"config key models.{name}: {str(place)!r} has no tokenizer files")
-    _check_length(name, spec["max_tokens"], config)
+    _check_length(name, identity["spec"]["max_tokens"], config)
     return TextModel(module, tokenizer, find_blocks(module, config))
 
 

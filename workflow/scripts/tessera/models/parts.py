@@ -1,37 +1,63 @@
-"""The parts of any transformers model: config, tokenizer or processor, module, and the list of its blocks."""
+"""The parts of any transformers model: config, tokenizer or processor, and module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    logging,
+)
 
-from tessera.base.digests import sha256
 from tessera.base.errors import TesseraError
 from tessera.base.files import resolve
-from tessera.study.architecture import count_layers
+from tessera.models.blocks import drop_behind, shallow
+from tessera.models.devices import pick_device, pick_dtype
 
 
 def load_parts(
-    name: str, spec: dict, source: dict, reader: Callable, *, seed: int, kind=AutoModel
+    identity: dict,
+    reader: Callable,
+    find: Callable,
+    *,
+    folder: str | Path | None,
+    revision: str | None,
+    depth: int | None,
+    causal: bool = False,
 ) -> tuple[PretrainedConfig, object, PreTrainedModel, str | Path]:
-    """Config, tokenizer or processor (of the Auto class that `reader` gives for the config), frozen module and place.
+    """Config, tokenizer or processor, frozen module, and the place that they come from.
 
-    Errors as of `load_model`.
+    `reader` gives the Auto class of tokenizer or processor for a config, `find` the blocks of a module with its
+    config. The other arguments, and errors, as of `load_model`.
     """
-    place, options = _place(name, source)
+    name, spec = identity["name"], identity["spec"]
+    place, options = _place(identity["architecture"], folder, revision)
     device = pick_device(name, spec["device"])
-    dtype = _dtype(spec["dtype"], device)
+    dtype = pick_dtype(spec["dtype"], device)
+    auto = AutoModelForCausalLM if causal else AutoModel
     try:
         config = AutoConfig.from_pretrained(place, **options)
         reads = reader(config).from_pretrained(place, **options)
-        if "control_of" not in spec:
-            options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-            module, loaded = kind.from_pretrained(place, **options)
-            missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+        if "control_of" in spec:
+            torch.manual_seed(identity["seed"])
+            module, missing = auto.from_config(config, dtype=dtype), []
+            if depth is not None:  # drawn whole: what a block draws depends on those in front of and behind it
+                drop_behind(find(module, config), depth)
         else:
-            torch.manual_seed(seed)
-            module, missing = kind.from_config(config, dtype=dtype), []
+            whole = None if depth is None else MODEL_MAPPING.get(type(config), None)
+            loader = shallow(whole, depth, find) if isinstance(whole, type) else auto  # one config can have two classes
+            options |= {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+            with _quiet():
+                module, loaded = loader.from_pretrained(place, config=config, **options)
+            missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+    except TesseraError:
+        raise
     except Exception as error:  # each architecture fails in its own way
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise TesseraError(f"config key models.{name}: {str(place)!r} cannot be loaded: {reason}") from error
@@ -42,52 +68,21 @@ def load_parts(
     return config, reads, module.to(device).eval().requires_grad_(False), place
 
 
-def _place(name: str, source: dict) -> tuple[str | Path, dict]:
-    if "hub" in source:
-        return source["hub"], {"revision": source.get("revision"), "trust_remote_code": False}
-    folder = resolve(source["path"])
-    if "sha256" in source:
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise TesseraError(f"config key models.{name}.sha256: there is no file {str(weights)!r}")
-        found = sha256(weights)
-        if found != source["sha256"]:
-            raise TesseraError(f"config key models.{name}.sha256: model.safetensors in {str(folder)!r} has {found}")
-    return folder, {"local_files_only": True, "trust_remote_code": False}
+def _place(architecture: dict, folder: str | Path | None, revision: str | None) -> tuple[str | Path, dict]:
+    """Folder or hub id, and how transformers is to load from it."""
+    if folder is None and "hub" in architecture:
+        revision = revision or architecture.get("revision")
+        return architecture["hub"], {"revision": revision, "trust_remote_code": False}
+    place = resolve(architecture["path"]) if folder is None else Path(folder)
+    return place, {"local_files_only": True, "trust_remote_code": False}
 
 
-def pick_device(name: str, device: str) -> str:
-    """`cpu` or `cuda`, for the device that the model's config asks for."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TesseraError(f"config key models.{name}.device: cuda, but torch sees no GPU here; allowed: auto, cpu")
-    return device
-
-
-def _dtype(dtype: str, device: str) -> torch.dtype:
-    if dtype == "auto":
-        return torch.bfloat16 if device == "cuda" else torch.float32
-    return getattr(torch, dtype)
-
-
-def find_blocks(module: torch.nn.Module, config: PretrainedConfig) -> torch.nn.ModuleList:
-    """The one module list that has as many members as the model has layers.
-
-    Raises:
-        TesseraError: there is none, or there are several (an encoder-decoder model).
-    """
-    if config.is_encoder_decoder:
-        raise TesseraError(f"{type(module).__name__} has an encoder and a decoder; supported are models with one stack")
-    layers = count_layers(config.to_dict())
-    found = {
-        path: child
-        for path, child in module.named_modules()
-        if isinstance(child, torch.nn.ModuleList) and len(child) == layers
-    }
-    if len(found) != 1:
-        raise TesseraError(
-            f"{type(module).__name__}: found {len(found)} lists of {layers} blocks ({', '.join(found) or 'none'}); "
-            f"supported are models with one stack"
-        )
-    return next(iter(found.values()))
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' page on weights that have no place in the module: a head, the blocks that are not built."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -1,6 +1,7 @@
 """Models that read images: vision encoders, whose patches are the tokens, and vision-language models."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,8 +10,10 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcesso
 
 from tessera.base.errors import TesseraError
 from tessera.examples.images import decode
+from tessera.models.blocks import find_blocks
+from tessera.models.devices import pick_device
 from tessera.models.forward import run
-from tessera.models.parts import find_blocks, load_parts, pick_device
+from tessera.models.parts import load_parts
 from tessera.models.text import Inputs, TextModel, Tokens
 
 
@@ -113,30 +116,29 @@ def _ranks(content_BT: np.ndarray) -> np.ndarray:
     return np.cumsum(content_BT, axis=1) - 1
 
 
-def load_image_model(name: str, spec: dict, source: dict, *, seed: int) -> ImageModel:
-    """The vision encoder `name` (of a model of images and texts side by side, its vision tower), or a vision-language
-    model; arguments and errors as of `load_model`. With the key config in `source`, a new encoder.
+def load_image_model(
+    identity: dict, *, folder: str | Path | None, revision: str | None, depth: int | None
+) -> ImageModel:
+    """A vision encoder (of a model of images and texts side by side, its vision tower) or a vision-language model;
+    arguments and errors as of `load_model`. Of a new encoder, whose folder is yet to be made: its start.
     """
-    if "config" in source:
-        return new_encoder(name, spec, source["config"], seed=seed)
+    name, spec, architecture = identity["name"], identity["spec"], identity["architecture"]
+    if folder is None and "tuned" in architecture:
+        return new_encoder(name, spec, architecture["tuned"]["config"], seed=identity["seed"])
     config, processor, module, _ = load_parts(
-        name,
-        spec,
-        source,
+        identity,
         lambda config: AutoImageProcessor if _image_token(config) is None else AutoProcessor,
-        seed=seed,
+        lambda module, config: _stack(module, config)[1],
+        folder=folder,
+        revision=revision,
+        depth=depth,
     )
+    part, blocks = _stack(module, config)
     image_token = _image_token(config)
     if image_token is None:
-        if hasattr(config, "vision_config"):
-            module, config = getattr(module, "vision_model", module), config.vision_config
-        return ImageModel(module, processor, find_blocks(module, config))
-    language = module.get_decoder()
-    if language is module:
-        raise TesseraError(f"{type(module).__name__}: no language model found in it; its parts: {_parts(module)}")
-    blocks = find_blocks(language, config.get_text_config())
+        return ImageModel(part, processor, blocks)
     processor.tokenizer.padding_side = "right"
-    prompt = _prompt(name, processor, spec.get("prompt", source.get("prompt", "")))
+    prompt = _prompt(name, processor, spec.get("prompt", architecture.get("prompt", "")))
     model = ImageLanguageModel(module, processor, blocks, prompt, image_token)
     noise = Image.fromarray(np.random.default_rng(0).integers(256, size=(32, 32, 3), dtype=np.uint8))
     if not (model._batch([noise])["input_ids"] == image_token).any():
@@ -145,6 +147,18 @@ def load_image_model(name: str, spec: dict, source: dict, *, seed: int) -> Image
             f"{prompt!r}; write the image's place into the prompt"
         )
     return model
+
+
+def _stack(module: torch.nn.Module, config: PretrainedConfig) -> tuple[torch.nn.Module, torch.nn.ModuleList]:
+    """The part of a model that has the blocks, and these: the vision encoder or tower, or the language model."""
+    if _image_token(config) is not None:
+        language = module.get_decoder()
+        if language is module:
+            raise TesseraError(f"{type(module).__name__}: no language model found in it; its parts: {_parts(module)}")
+        return language, find_blocks(language, config.get_text_config())
+    if hasattr(config, "vision_config"):
+        module, config = getattr(module, "vision_model", module), config.vision_config
+    return module, find_blocks(module, config)
 
 
 def _image_token(config: PretrainedConfig) -> int | None:

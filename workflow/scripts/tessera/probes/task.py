@@ -1,6 +1,6 @@
 """A data set as a task for probes: labels, folds and resamples that all its cells share, and what a cell leaves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,8 @@ import scipy.sparse as sp
 
 from tessera.base.files import write_named
 from tessera.examples.splits import assign_parts, check_folds, classes
-from tessera.features.spaces import Thresholding
+from tessera.features.kind import Kind, Stored
+from tessera.features.spaces import Features, Space, Thresholding
 from tessera.probes.fit import Probe, columns_of, fit_probe
 from tessera.probes.metrics import resample_weights, score
 from tessera.probes.selection import Selected, select
@@ -47,16 +48,24 @@ class Task:
     def test_splits(self) -> list[str]:
         return [split for split in self.examples["split"].unique(maintain_order=True) if split != "train"]
 
-    def select(self, features_EK, selections: list[str]) -> dict[str, Selected | None]:
-        """The columns that each selection keeps, chosen on the training rows of `features_EK`."""
-        return select(features_EK[self.train_E], self.label_E[self.train_E], self.fold_E, selections)
+    def probe(self, kind: Kind, stored: Stored, values: dict[str, list[str]]) -> Iterator[tuple[dict[str, str], Cell]]:
+        """Every cell of a job, its place on the kind's axes in front; `values` are those of the axes."""
+        for pooling in values.get("pooling", [None]):
+            features = kind.load(stored, pooling)
+            for threshold in values.get("threshold", [None]):
+                space = kind.space(features[self.train_E], pooling, threshold)
+                matrix_EK = space.apply(features)
+                for selection, selected in self._select(matrix_EK, values.get("selection", ["none"])).items():
+                    place = {"pooling": pooling, "threshold": threshold, "selection": selection}
+                    yield {axis: place[axis] for axis in kind.axes}, self.run(matrix_EK, space, selected)
 
-    def run(self, features_EK, thresholding: Thresholding | None = None, selected: Selected | None = None) -> Cell:
-        """Fit on the training rows of `features_EK` (rows as `self.examples`), score every other split once.
+    def _select(self, matrix_EK: Features, selections: list[str]) -> dict[str, Selected | None]:
+        """The columns that each selection keeps, chosen on the training rows."""
+        return select(matrix_EK[self.train_E], self.label_E[self.train_E], self.fold_E, selections)
 
-        `thresholding` is what made the matrix; its columns name the latents of the coefficients.
-        """
-        train_EK = features_EK[self.train_E]
+    def run(self, matrix_EK: Features, space: Space, selected: Selected | None = None) -> Cell:
+        """Fit on the training rows of the matrix that `space` made (rows as `self.examples`), score the others once."""
+        train_EK = matrix_EK[self.train_E]
         probe = fit_probe(train_EK, self.label_E[self.train_E], self.fold_E, self.classes, self.grid, selected)
         train_EK = columns_of(train_EK, probe.columns_K)
         nonzeros = train_EK.nnz if sp.issparse(train_EK) else np.count_nonzero(train_EK)
@@ -64,7 +73,7 @@ class Task:
             "cv_macro_f1": probe.cv_macro_f1,
             "C": probe.C,
             "C_at_edge": probe.C in (min(self.grid), max(self.grid)),
-            "tau": thresholding.tau if thresholding else None,
+            "tau": space.tau,
             "n_features": train_EK.shape[1],
             "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
             "training_examples": train_EK.shape[0],
@@ -73,14 +82,14 @@ class Task:
         scores, predictions = [], []
         for split in self.test_splits:
             rows = self.split_E == split
-            probability_EC = probe.probabilities(features_EK[rows])
+            probability_EC = probe.probabilities(matrix_EK[rows])
             found = score(self.label_E[rows], probability_EC, self.weights(split))
             scores.append({"split": split, "examples": int(rows.sum()), **found, **about})
             predictions.append(self._predictions(rows, probability_EC))
         return Cell(
             pl.DataFrame(scores, schema_overrides={"tau": pl.Float64}),
             pl.concat(predictions),
-            _coefficients(probe, thresholding),
+            _coefficients(probe, space),
         )
 
     def weights(self, split: str) -> np.ndarray:
@@ -98,7 +107,7 @@ class Task:
         )
 
 
-def _coefficients(probe: Probe, thresholding: Thresholding | None) -> pl.DataFrame:
+def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:
     """A row per class and feature (for two classes: of the second), and one with no latent for the intercept.
 
     `weight` applies to the matrix the probe saw; that was the pooled value / `scale`, or 1[pooled > tau] (scale 1).
@@ -106,8 +115,8 @@ def _coefficients(probe: Probe, thresholding: Thresholding | None) -> pl.DataFra
     names = probe.classes[1:] if len(probe.classes) == 2 else probe.classes
     size = probe.weights_CK.shape[1]
     used_K = np.arange(size) if probe.columns_K is None else probe.columns_K
-    columns_K = thresholding.columns_K[used_K] if thresholding else used_K
-    scale_K = thresholding.scale_K[used_K] if thresholding else np.ones(size)
+    columns_K = used_K if space.columns_K is None else space.columns_K[used_K]
+    scale_K = np.ones(size) if space.scale_K is None else space.scale_K[used_K]
     return pl.DataFrame(
         {
             "class": np.repeat(names, size + 1),

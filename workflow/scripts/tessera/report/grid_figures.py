@@ -7,18 +7,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from tessera.report.style import COLOURS, COLUMN, F1, MARKERS, STYLE, bars, hide_beyond, pooling_order, threshold_order
+from tessera.features.registry import KINDS
+from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, pooling_order, threshold_order
+from tessera.results.contestants import CONTESTANTS
 from tessera.study.grid import parse_width
 
+CONTROLS = {kind.of_control for kind in KINDS.values()}
 SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation": "correlation", "l1": "L1 path"}
 
 
-def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
-    """Per data set: macro F1 by layer, a line per width, with 95 % intervals; the hidden states in grey.
+def layer_width(scores: pl.DataFrame) -> plt.Figure:
+    """Of one model, per data set: macro F1 by layer, a line per width, with 95 % intervals; the hidden states in grey.
 
     Each point is the pooling and threshold with the best cross-validated F1 inside the training split.
     """
-    cells = scores.filter(model=model, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+    cells = scores.filter(split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
     best = cells.unique(["features", "layer", "width", "data"], keep="first", maintain_order=True)
     names = sorted(best["data"].unique())
     widths = sorted(best["width"].drop_nulls().unique(), key=lambda width: (parse_width(width), width))
@@ -29,12 +32,12 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
         figure, axes = plt.subplots(
             rows, 2, figsize=(COLUMN, 0.6 + 0.9 * max(rows, 1.5)), sharex=True, sharey=True, squeeze=False
         )
-        lines = [("hidden states", best.filter(features="hidden"), "0.55", "--", "x")]
+        lines = [(KINDS["hidden"].title, best.filter(features="hidden"), "0.55", "--", "x")]
         for index, width in enumerate(widths):
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            colour, marker = look(index)
             lines.append(
                 (
-                    f"SAE, {width.replace('_', ' ')} latents",
+                    f"{KINDS['sae'].title}, {width.replace('_', ' ')} latents",
                     best.filter(features="sae", width=width),
                     colour,
                     "-",
@@ -61,21 +64,19 @@ def layer_width(scores: pl.DataFrame, model: str) -> plt.Figure:
             axis.set_xlim(-0.5, len(layers) - 0.5)
             axis.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
         hide_beyond(axes, len(names))
-        figure.supxlabel(f"layer of {model} (block, from 0)", fontsize=7)
+        figure.supxlabel(f"layer of {scores['model'][0]} (block, from 0)", fontsize=7)
         figure.supylabel(F1, fontsize=7)
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0)
     return figure
 
 
-def pooling_threshold(scores: pl.DataFrame, model: str) -> plt.Figure:
-    """Mean over data sets of macro F1 and of the matrix density, by pooling and threshold.
+def pooling_threshold(scores: pl.DataFrame) -> plt.Figure:
+    """Of one model: mean over data sets of macro F1 and of the matrix density, by pooling and threshold.
 
     Layer and width of each entry are those with the best cross-validated F1 inside the training split.
     """
-    cells = scores.filter(features="sae", model=model, split="test").sort(
-        "cv_macro_f1", descending=True, maintain_order=True
-    )
+    cells = scores.filter(features="sae", split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
     best = cells.unique(["data", "pooling", "threshold"], keep="first", maintain_order=True)
     mean = best.group_by("pooling", "threshold").agg(pl.col("macro_f1", "density").mean())
     poolings = sorted(mean["pooling"].unique(), key=pooling_order)
@@ -104,13 +105,13 @@ def pooling_threshold(scores: pl.DataFrame, model: str) -> plt.Figure:
     return figure
 
 
-def selection(scores: pl.DataFrame, model: str) -> plt.Figure:
-    """Mean over data sets of macro F1 by number of selected latents, real-valued and binarised; dashed: all latents.
+def selection(scores: pl.DataFrame) -> plt.Figure:
+    """Of one model: mean over data sets of macro F1 by number of selected latents; dashed: all latents.
 
     Layer, width, pooling and threshold of each point are those with the best cross-validated F1 inside the training
     split.
     """
-    cells = scores.filter(features="sae", model=model, split="test").with_columns(
+    cells = scores.filter(features="sae", split="test").with_columns(
         kind=pl.when(threshold="none").then(pl.lit("real-valued")).otherwise(pl.lit("binarised")),
         method=pl.col("selection").str.extract(r"^([a-z0-9]+)-"),
         k=pl.col("selection").str.extract(r"-([0-9]+)$").cast(pl.Int64),
@@ -126,7 +127,7 @@ def selection(scores: pl.DataFrame, model: str) -> plt.Figure:
             for index, method in enumerate(methods):
                 line = mean.filter(kind=kind, method=method)
                 axis.plot(
-                    line["k"], line["macro_f1"], color=COLOURS[index], marker=MARKERS[index], label=SELECTIONS[method]
+                    line["k"], line["macro_f1"], color=look(index)[0], marker=look(index)[1], label=SELECTIONS[method]
                 )
             for value in mean.filter(pl.col("method").is_null(), kind=kind)["macro_f1"]:
                 axis.axhline(value, color="0.4", ls="--", label="all latents")
@@ -151,7 +152,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.09 * len(names) * len(rows)))
         for index, name in enumerate(names):
-            points = best.filter(contestant=name)
+            points, (colour, marker) = best.filter(contestant=name), look(list(CONTESTANTS).index(name))
             place = {row: number for number, row in enumerate(rows)}
             y = [
                 place[row] + 0.15 * (index - (len(names) - 1) / 2) for row in points.select("data", "split").iter_rows()
@@ -161,11 +162,11 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
                 y,
                 xerr=bars(points),
                 ls="none",
-                marker=MARKERS[index],
-                color=COLOURS[index],
+                marker=marker,
+                color=colour,
                 label=name,
                 elinewidth=0.8,
-                mfc="white" if name.startswith("random") else COLOURS[index],
+                mfc="white" if name in CONTROLS else colour,
             )
         labels = [data if split == "test" else f"{data}\n({split})" for data, split in rows]
         axis.set_yticks(range(len(rows)), labels)

@@ -6,6 +6,9 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from tessera.results.catalogue import Table, meaning
+from tessera.study.study import Study
+
 LIMIT = 2000  # rows of a page; the csv has all
 STYLE = """
 body { font: 13px/1.4 system-ui, sans-serif; margin: 1.2em; color: #222 }
@@ -36,8 +39,14 @@ document.querySelector("input").addEventListener("input", event => {
 """
 
 
-def table_page(title: str, about: str, table: pl.DataFrame) -> str:
-    """A page that shows `table` under a title and a paragraph; its first rows where it is long.
+def table_page(entry: Table, table: pl.DataFrame) -> str:
+    """A page that shows a table of the catalogue; its first rows where it is long. Heads say what a column means."""
+    meanings = {column: meaning(column) for column in entry.columns}
+    return _page(entry.name, *_shown(entry.about, table, meanings))
+
+
+def _shown(about: str, table: pl.DataFrame, meanings: dict[str, str]) -> tuple[str, str]:
+    """A paragraph about a table, and its first rows as HTML.
 
     Columns without any value are left out; x, x_low and x_high become one column, x with its interval.
     """
@@ -46,7 +55,10 @@ def table_page(title: str, about: str, table: pl.DataFrame) -> str:
     intervals = {name for name in shown.columns if {f"{name}_low", f"{name}_high"} <= set(shown.columns)}
     hidden = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
     columns = [name for name in shown.columns if name not in hidden]
-    heads = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
+    heads = "".join(
+        f'<th title="{html.escape(meanings.get(name, ""))}">{html.escape(name.replace("_", " "))}</th>'
+        for name in columns
+    )
     rows = []
     for row in shown.iter_rows(named=True):
         cells = (_cell(row[name], *(row[f"{name}_{end}"] for end in ("low", "high") if name in intervals))
@@ -56,7 +68,7 @@ def table_page(title: str, about: str, table: pl.DataFrame) -> str:
     content = '<input placeholder="filter rows: words that they hold">'
     content += f"<small> {len(table)} rows; click a head to sort</small>"
     content += f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table><script>{SCRIPT}</script>"
-    return _page(title, about + rest, content)
+    return about + rest, content
 
 
 def _cell(value: object, low: float | None = None, high: float | None = None) -> str:
@@ -71,12 +83,14 @@ def _cell(value: object, low: float | None = None, high: float | None = None) ->
     return f"<td>{html.escape(str(value))}</td>"
 
 
-def study_page(study: dict, facts: pl.DataFrame, counts: dict[str, int]) -> str:
+def study_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
     """The config with its defaults filled in, what was computed, and with which code."""
-    code = facts.filter(pl.col("kind").is_in(["code", "library", "config"]))
+    counts = {"models": len(study.models), "data sets": len(study.datasets)}
+    counts["cells"] = tables["scores"].filter(split="test").height
+    code = tables["provenance"].filter(pl.col("kind").is_in(["code", "library", "config"]))
     lines = [f"{kind} {name} ({item}): {value}" for kind, name, item, value in code.iter_rows()]
     numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
-    config = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True)
     content = f"<h1>Config, defaults filled in</h1><pre>{html.escape(config)}</pre>"
     content += f"<h1>Code and libraries</h1><pre>{html.escape(chr(10).join(lines))}</pre>"
     return _page("Study", f"{numbers}. Hashes of weights and data: page provenance.", content)
@@ -87,6 +101,14 @@ def _page(title: str, about: str, content: str) -> str:
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     body = f"<h1>{title}</h1><p>{html.escape(about)}</p>{content}"
     return f"<!doctype html><html><head>{head}</head><body>{body}</body></html>\n"
+
+
+def runtimes_page(folder: Path) -> str:
+    """What each stage cost."""
+    about = (
+        "What each stage cost, from the record of every job that left one here, also of cells that are no longer in "
+    )
+    return _page("runtimes", *_shown(about + "the study.", runtimes(folder), {}))
 
 
 def runtimes(folder: Path) -> pl.DataFrame:

@@ -31,6 +31,12 @@ STYLE = {
 F1 = "macro F1 on the test split"
 
 
+def look(number: int) -> tuple[str, str]:
+    """Colour and marker of the `number`-th of any number of things: no pair comes twice among the first 49."""
+    turns, place = divmod(number, len(COLOURS))
+    return COLOURS[place], MARKERS[(place + turns) % len(MARKERS)]
+
+
 def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
     """Write a figure as PDF and PNG, with no date in it."""
     for path, metadata in ((pdf, {"CreationDate": None}), (png, {})):

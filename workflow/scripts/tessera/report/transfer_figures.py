@@ -6,11 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
+from tessera.features.registry import KINDS
 from tessera.report.style import COLOURS, COLUMN, F1, STYLE, bars, hide_beyond, pooling_order, threshold_order
 from tessera.study.grid import parse_width
 from tessera.study.paths import JOINT
-
-KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF", "pixels": "pixels"}
 
 
 def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
@@ -24,7 +23,7 @@ def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
     )
     rows = whole.sort(pl.col("source") == JOINT, "row")["row"].unique(maintain_order=True).to_list()
     targets = whole["target"].unique().sort().to_list()
-    kinds = [kind for kind in KINDS if kind in whole["features"]]
+    kinds = [kind for kind in KINDS.values() if kind.name in whole["features"]]
     wide = 0.4 + 0.075 * max(map(len, rows)) + 0.36 * len(targets)
     with plt.rc_context(STYLE):
         tall = 0.36 if intervals else 0.2
@@ -34,7 +33,7 @@ def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
         ends = _ends(whole) if intervals else {}
         for axis, kind in zip(axes[:, 0], kinds, strict=True):
             values = np.full((len(rows), len(targets)), np.nan)
-            for row, target, value in whole.filter(features=kind).select("row", "target", "macro_f1").iter_rows():
+            for row, target, value in whole.filter(features=kind.name).select("row", "target", "macro_f1").iter_rows():
                 values[rows.index(row), targets.index(target)] = value
             image = axis.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
             for (row, place), value in np.ndenumerate(values):
@@ -42,10 +41,10 @@ def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
                 text = (
                     ""
                     if np.isnan(value)
-                    else f"{value:.2f}".lstrip("0") + ends.get((kind, rows[row], targets[place]), "")
+                    else f"{value:.2f}".lstrip("0") + ends.get((kind.name, rows[row], targets[place]), "")
                 )
                 axis.text(place, row, text, ha="center", va="center", fontsize=6, color=colour)
-            axis.set_title(KINDS[kind])
+            axis.set_title(kind.title)
             axis.set_yticks(range(len(rows)), rows)
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
@@ -53,6 +52,11 @@ def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
         axes[-1, 0].set_xlabel("tested on")
         figure.supylabel("trained on", fontsize=7)
     return figure
+
+
+def matrix_intervals(best: pl.DataFrame) -> plt.Figure:
+    """The same with the 95 % interval of each entry below it."""
+    return matrix(best, intervals=True)
 
 
 def _ends(whole: pl.DataFrame) -> dict[tuple, str]:

@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
+from tessera.features.registry import KINDS
 from tessera.probes.metrics import LEVEL, chance_macro_f1, macro_f1_of, resample_weights
 from tessera.probes.verdicts import decided, enough
 from tessera.results.contestants import ALL, ANY, CONTESTANTS, roles
@@ -101,7 +102,8 @@ def _difference(contrast: Contrast, weights: Callable[[bytes], np.ndarray]) -> n
     return macro_f1_of(left, weights_BE) - macro_f1_of(right, weights_BE)
 
 
-SAE, EVERY_LATENT = CONTESTANTS["SAE"], pl.col("selection") == "none"
+SAE_TITLE = KINDS["sae"].title
+SAE, EVERY_LATENT = CONTESTANTS[SAE_TITLE], pl.col("selection") == "none"
 BINARISED = SAE & (pl.col("threshold") != "none")
 REAL = SAE & (pl.col("threshold") == "none")
 SELECTED = pl.col("selection").str.extract(r"-(\d+)$").cast(pl.Int64)
@@ -109,7 +111,7 @@ SELECTED = pl.col("selection").str.extract(r"-(\d+)$").cast(pl.Int64)
 
 def within(scores: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
     """Of one data set each: does the SAE beat every other contestant; is binarising as good as selecting latents?"""
-    claims = [(f"SAE > {name}", SAE, other) for name, other in CONTESTANTS.items() if name != "SAE"]
+    claims = [(f"{SAE_TITLE} > {name}", SAE, other) for name, other in CONTESTANTS.items() if name != SAE_TITLE]
     claims.append(("binarised > real-valued, all latents", BINARISED & EVERY_LATENT, REAL & EVERY_LATENT))
     claims.append(("binarised, all latents > real-valued, selected", BINARISED & EVERY_LATENT, REAL & ~EVERY_LATENT))
     for k in scores.select(SELECTED).to_series().drop_nulls().unique().sort():
@@ -130,7 +132,7 @@ def behaviour(
     for data, target in targets.items():
         found = scores.filter(data=data)
         cast = roles(found, target, controls)
-        for source in (one for one in cast if one.role == "source" and one.kind == "SAE"):
+        for source in (one for one in cast if one.role == "source" and one.title == SAE_TITLE):
             for other in (one for one in cast if one.role == "target" or one.controls in (source.model, ANY)):
                 claim = f"{source.name} predicts behaviour > {other.name}"
                 made = _contrasts(claim, source.cells, other.cells, found, predictions)
@@ -181,10 +183,12 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
         scenario, *_, source, target = key
         on = f"{scenario}: {source} → {target}"
         found.append(Contrast("zero-shot SAE > chance", on, "test", sides[key], None, cells[key]))
-        others = {
-            "zero-shot hidden states": (scenario, "hidden", False, "source", source, target),
-            "zero-shot TF-IDF": (scenario, "tfidf", False, "source", source, target),
-            "zero-shot pixels": (scenario, "pixels", False, "source", source, target),
+        zero_shot = {
+            f"zero-shot {kind.title}": (scenario, kind.name, False, "source", source, target)
+            for kind in KINDS.values()
+            if kind.transfers and kind.name != "sae"
+        }
+        others = zero_shot | {
             "zero-shot random SAE": (scenario, "sae", True, "source", source, target),
             "native SAE": (scenario, "sae", False, "native", target, target),
         }
@@ -203,7 +207,7 @@ def of_matches(found: pl.DataFrame) -> pl.DataFrame:
 
     `latents transfer` stands with the weaker of the two differences that it rests on.
     """
-    place = ["match", "data", "source", "target", "kind"]
+    place = ["match", "data", "source", "target", "pairing"]
     whole = pl.col("claim") == "latents transfer"
     rests_on = pl.col("claim").str.contains("random match|random directions")
     rested = found.filter(rests_on).with_columns(
@@ -212,7 +216,7 @@ def of_matches(found: pl.DataFrame) -> pl.DataFrame:
     weakest = _weakest_first(rested).unique(place, keep="first", maintain_order=True)
     numbers = ["difference", "difference_low", "difference_high", "level"]
     transfer = found.filter(whole).drop(numbers).join(weakest.select(*place, *numbers), on=place, maintain_order="left")
-    claim = pl.when(whole).then(pl.lit("latents transfer: ") + pl.col("kind")).otherwise("claim")
+    claim = pl.when(whole).then(pl.lit("latents transfer: ") + pl.col("pairing")).otherwise("claim")
     cell = pl.concat_str(
         *(pl.lit(f"{key}=") + pl.col(key) for key in ("pooling", "threshold", "selection")), separator=" "
     )

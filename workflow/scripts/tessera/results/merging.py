@@ -5,39 +5,50 @@ from pathlib import Path
 
 import polars as pl
 
-from tessera.study.grid import CELL, HIVE, UNITS
+from tessera.base import hive
+from tessera.base.errors import TesseraError
+from tessera.features.registry import kind
+from tessera.study.grid import AXES, CELL
+
+TYPES = {axis: pl.Int64 if about.number else pl.String for axis, about in AXES.items()}
 
 
 def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
-    """Files of one stage as one table, the keys of their paths as columns."""
-    files = [str(file) for file in files]
-    keys = [part.split("=")[0] for part in Path(files[0]).parts if "=" in part]
-    return pl.scan_parquet(files, hive_partitioning=True, hive_schema={key: HIVE[key] for key in keys})
+    """Files of one stage as one table, the keys of their paths as columns.
 
-
-def merge_cells(parts: dict[str, list[str]]) -> pl.LazyFrame:
-    """One part (scores, predictions or coefficients) of every cell, its place in the grid in front.
-
-    `parts` maps sae, hidden, tfidf, length and pixels to the files of their cells.
+    Raises:
+        TesseraError: a folder above the results is named as a key of theirs.
     """
-    kinds = []
-    for kind, files in parts.items():
-        if files:
-            frame = scan(files).with_columns(features=pl.lit(kind))
-            kinds.append(frame.rename({"unit": "pooling"}) if kind in UNITS else frame)
-    place = pl.LazyFrame(schema={key: HIVE.get(key, pl.String) for key in CELL})
-    merged = pl.concat([place, *kinds], how="diagonal")
+    files = [str(file) for file in files]
+    keys = hive.keys(files[0])
+    above = [part.partition("=")[0] for part in files[0].split("/")[:-1] if "=" in part]
+    above = above[: len(above) - len(keys)]  # of a prefix, such as an object storage's
+    if {*above} & {*keys}:
+        raise TesseraError(f"{files[0]}: a folder above the results has the name of a key of theirs; rename it")
+    schema = {key: TYPES[key] for key in keys} | dict.fromkeys(above, pl.String)
+    return pl.scan_parquet(files, hive_partitioning=True, hive_schema=schema).drop(above)
+
+
+def merge_cells(files: Iterable[str]) -> pl.LazyFrame:
+    """One part (scores, predictions or coefficients) of many cells, of any kinds of features, their places in front.
+
+    Raises:
+        TesseraError: a file is of no registered kind.
+    """
+    place = pl.LazyFrame(schema={key: TYPES[key] for key in CELL})
+    parts = {kind(name).name: scan(some) for (name,), some in hive.by(files, "features").items()}
+    merged = pl.concat([place, *parts.values()], how="diagonal")
     return merged.select(*CELL, pl.exclude(CELL)).sort(CELL, maintain_order=True, nulls_last=True)
 
 
 def merge_in_parts(files: list[str], size: int = 100) -> Iterator[pl.DataFrame]:
-    """What `merge_cells` makes of SAE cells' `files`, some cells at a time: for parts that together fill the memory."""
+    """The same of cells of one kind, some at a time: for parts that together fill the memory."""
     ordered = sorted(files, key=_place)
     for start in range(0, max(1, len(ordered)), size):
-        yield merge_cells({"sae": ordered[start : start + size]}).collect()
+        yield merge_cells(ordered[start : start + size]).collect()
 
 
 def _place(file: str) -> tuple:
     """Where a cell's file stands in the order of CELL."""
-    keys = dict(part.split("=", 1) for part in Path(file).parts if "=" in part)
-    return tuple(int(keys[key]) if HIVE[key] == pl.Int64 else keys[key] for key in CELL if key in keys)
+    keys = hive.keys(file)
+    return tuple(int(keys[key]) if AXES[key].number else keys[key] for key in CELL if key in keys)

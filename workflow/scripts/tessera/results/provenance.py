@@ -6,15 +6,16 @@ tables collect them, so that no fact is a parameter that could make anything rer
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
+from tessera.base import hive
 from tessera.base.digests import config_sha256, sha256
-from tessera.base.files import KEY, atomic, resolve, write_parquet
+from tessera.base.files import KEY
 from tessera.examples.digests import read_sources
 
 COLUMNS = ["kind", "name", "item", "value"]
@@ -27,24 +28,6 @@ Facts = list[list[str]]
 
 def file_sha256(path: str | Path) -> str:
     return f"sha256:{sha256(path)}"
-
-
-def model_facts(name: str, spec: dict, source: dict, seed: int) -> Facts:
-    """The commit of a model of the hub, or the hash of each weight file of a folder; for a control, of its config."""
-    drawn = "control_of" in spec
-    facts = [["model", name, "weights", f"drawn from seed {seed}"]] if drawn else []
-    if "hub" in source:
-        return [*facts, ["model", name, f"hub {source['hub']}", hub_commit(source["hub"], source.get("revision"))]]
-    files = sorted(resolve(source["path"]).glob("config.json" if drawn else "*.safetensors"))
-    return facts + [["model", name, file.name, file_sha256(file)] for file in files]
-
-
-def hub_commit(repository: str, revision: str | None) -> str:
-    """The commit of the hub's cache that a revision (the default branch where None) has been resolved to."""
-    from huggingface_hub import try_to_load_from_cache  # only hub models need it
-
-    found = try_to_load_from_cache(repository, "config.json", revision=revision)
-    return f"commit {Path(found).parent.name}" if isinstance(found, str) else "commit unknown: not in the hub's cache"
 
 
 def code_facts(stage: str) -> Facts:
@@ -74,10 +57,11 @@ def read_facts(path: str | Path) -> Facts:
     return json.loads(metadata.get(KEY, "[]"))
 
 
-def collect(summaries: Iterable[str], examples: dict[str, str], config: dict) -> Facts:
+def collect(summaries: Iterable[str], examples: Iterable[str], config: dict) -> Facts:
     """Every fact behind a study's tables: of its shards, of its data sets' examples, of the config and of this job."""
     facts = {tuple(fact) for file in summaries for fact in read_facts(file)}
-    for data, file in examples.items():
+    for file in examples:
+        data = hive.keys(file)["data"]
         sources = {Path(path).name: f"sha256:{digest}" for path, digest in read_sources(file).items()}
         facts |= {
             ("data", data, name, value) for name, value in {Path(file).name: file_sha256(file), **sources}.items()
@@ -94,15 +78,3 @@ def passed_on(table: str | Path) -> Facts:
 
 def fact_table(facts: Facts) -> pl.DataFrame:
     return pl.DataFrame(facts, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
-
-
-def table_writer(outputs: dict[str, str], facts: Facts) -> Callable[[str, pl.DataFrame], None]:
-    """A function that writes a table to `outputs[name]` as parquet that carries `facts`, and as csv to `name_csv`."""
-
-    def write(name: str, table: pl.DataFrame) -> None:
-        write_parquet(outputs[name], table, facts)
-        if f"{name}_csv" in outputs:
-            with atomic(outputs[f"{name}_csv"]) as part:
-                table.write_csv(part, float_precision=6)
-
-    return write

@@ -70,6 +70,13 @@ def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], contro
     return pl.concat(rows, how="diagonal")
 
 
+def transfer_table(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
+    """Every transferred cell, scenario, source and target in front."""
+    scores = with_control(scores, controls).drop("data", "selection")
+    place = ["scenario", "source", "target", "condition", "fraction"]
+    return scores.select(*place, pl.exclude(place))
+
+
 def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
     """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
 
@@ -111,8 +118,9 @@ def sae_table(summaries: list[str], qualities: list[str], published_l0: list[lis
     return measured.join(published, on=place, how="left").with_columns(warning=warning).sort(place).collect()
 
 
-def data_table(described: pl.DataFrame, summaries: list[str]) -> pl.DataFrame:
-    """Per data set and split its make-up; per model how many of the data set's texts were cut."""
+def data_table(described: dict[str, pl.DataFrame], summaries: list[str]) -> pl.DataFrame:
+    """Per data set and split its make-up (see `describe`); per model how many of the data set's texts were cut."""
+    parts = [frame.insert_column(0, pl.lit(data).alias("data")) for data, frame in described.items()]
     cut = (
         scan(summaries)
         .unique(["model", "data", "shard"])
@@ -122,4 +130,4 @@ def data_table(described: pl.DataFrame, summaries: list[str]) -> pl.DataFrame:
         .with_columns(model=pl.lit("truncated_") + pl.col("model"))
         .pivot("model", index="data", values="truncated", sort_columns=True)
     )
-    return described.join(cut, on="data", how="left", maintain_order="left")
+    return pl.concat(parts).join(cut, on="data", how="left", maintain_order="left")

@@ -2,11 +2,11 @@
 
 import polars as pl
 
+from tessera.features.registry import KINDS, kind
 from tessera.study.grid import parse_width
 
 SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
 NAMED = 3  # places that a row names; it counts all
-KINDS = {"sae": "SAE", "hidden": "hidden states", "tfidf": "TF-IDF", "length": "text length", "pixels": "pixels"}
 # In the order of the table: what a reader should do about it.
 ADVICE = {
     "activations of different origin": "weights or libraries changed between shards: delete results/activations and "
@@ -53,8 +53,8 @@ def _origins(provenance: pl.DataFrame) -> list[tuple]:
     )
     several = values.filter(pl.col("value").list.len() > 1)
     return [
-        ("activations of different origin", f"{kind} {name}, {item}", len(values), None, _named(values))
-        for kind, name, item, values in several.iter_rows()
+        ("activations of different origin", f"{what} {name}, {item}", len(values), None, _named(values))
+        for what, name, item, values in several.iter_rows()
     ]
 
 
@@ -77,7 +77,7 @@ def _of_data(datasets: pl.DataFrame) -> list[tuple]:
 def _of_cells(cells: pl.DataFrame) -> list[tuple]:
     """`cells` holds a row per cell."""
     rows = []
-    binary = pl.col("features") == "sae"
+    binary = pl.col("features").is_in([one.name for one in KINDS.values() if one.latents])
     doubts = {
         "saturated feature matrices": binary & (pl.col("density") > SATURATED),
         "empty feature matrices": binary & (pl.col("density") == 0),
@@ -89,7 +89,7 @@ def _of_cells(cells: pl.DataFrame) -> list[tuple]:
     named.append(pl.when(pl.col("selection") != "none").then(pl.lit("selection ") + pl.col("selection")))
     place = pl.concat_str(named, separator=", ", ignore_nulls=True)
     for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
-        where = ", ".join(part for part in (data, KINDS[features], model) if part)
+        where = ", ".join(part for part in (data, kind(features).title, model) if part)
         for doubt, condition in doubts.items():
             found = group.filter(condition).select(place)
             rows.append((doubt, where, len(found), len(group), _named(found.to_series().to_list())))

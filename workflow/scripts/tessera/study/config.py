@@ -11,17 +11,18 @@ from jsonschema.exceptions import best_match
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
-from tessera.study import matches, media, releases, sae_entries
+from tessera.study import checks, media, releases, saes
 from tessera.study.architecture import check_reader, count_layers, stack_of
 from tessera.study.grid import parse_threshold, parse_width, split_width
-from tessera.study.paths import JOINT, TUNED
+from tessera.study.paths import JOINT
+from tessera.study.study import Study
 
 SOURCES = ("path", "hub", "control_of", "tuned")  # where a model comes from
 MOST_VALUES, MOST_LEVELS, MOST_BITS = 100_000, 50, 1024
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 
 
-def load(config: dict) -> dict:
+def load(config: dict) -> Study:
     """The config with every default filled in and every value checked that needs no data.
 
     Raises:
@@ -33,41 +34,39 @@ def load(config: dict) -> dict:
     _inherit(study)
     media.check_columns(study)
     _check_schema(study)
-    study["probe"].setdefault("seed", study["seed"])
-    for dataset in study["datasets"].values():
+    study = Study(**study)
+    study.probe.setdefault("seed", study.seed)
+    for dataset in study.datasets.values():
         if media.holds(dataset) == "image":
             dataset.pop("text", None)  # a default
-    for name, recipe in study["saes"].items():
+    for name, recipe in study.saes.items():
         if "release" in recipe and ("{l0}" in recipe["id"]) != ("l0" in recipe):
             raise TesseraError(f"config key saes.{name}.l0: give it exactly where the id has {{l0}} in it")
         if "train" in recipe and "trained_on" in recipe:
             raise TesseraError(f"config key saes.{name}.trained_on: SAEs trained here are trained on the model itself")
         for texts in recipe.get("train", {}).get("texts", []):
-            _known(f"saes.{name}.train.texts", texts, study["datasets"])
-    for name, model in study["models"].items():
+            _known(f"saes.{name}.train.texts", texts, study.datasets)
+    for name, model in study.models.items():
         _check_model(name, model, study)
-    for name, model in study["models"].items():
-        if "tuned" in model:  # its folder is there once the workflow has made it
-            model["path"] = TUNED.format(model=name)
-    media.check_datasets(study)
-    for name, match in study["matches"].items():
+    checks.check_datasets(study)
+    for name, match in study.matches.items():
         match.setdefault("data", match["texts"])
         for data in [*match["texts"], *match["data"]]:
-            _known(f"matches.{name}.{'texts' if data in match['texts'] else 'data'}", data, study["datasets"])
-        for side in matches.SIDES:
-            _known(f"matches.{name}.{side}.model", match[side]["model"], study["models"])
-        matches.check_match(f"matches.{name}", match, study)
-    for name, scenario in study["transfers"].items():
-        _check_transfer(f"transfers.{name}", scenario, study["datasets"])
-    for name, dataset in study["datasets"].items():
+            _known(f"matches.{name}.{'texts' if data in match['texts'] else 'data'}", data, study.datasets)
+        for side in saes.SIDES:
+            _known(f"matches.{name}.{side}.model", match[side]["model"], study.models)
+        saes.check_match(f"matches.{name}", match, study)
+    for name, scenario in study.transfers.items():
+        _check_transfer(f"transfers.{name}", scenario, study.datasets)
+    for name, dataset in study.datasets.items():
         if "answered" in dataset:
-            _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study["models"])
-            media.check_answers(name, dataset, study)
+            _known(f"datasets.{name}.answered.model", dataset["answered"]["model"], study.models)
+            checks.check_answers(name, dataset, study)
             if "shifts" in dataset:
                 raise TesseraError(f"config key datasets.{name}.shifts: a data set with the key answered has none")
             if {"image", "pixels"} & dataset.keys():
                 raise TesseraError(f"config key datasets.{name}.answered: it holds images; only texts can be answered")
-            media.check_learns(f"datasets.{name}.answered.model", dataset["answered"]["model"], name, study)
+            checks.check_learns(f"datasets.{name}.answered.model", dataset["answered"]["model"], name, study)
             dataset["behaviour_of"] = dataset["answered"]["model"]
         if "hub" in dataset and "max_examples" not in dataset:
             raise TesseraError(
@@ -84,7 +83,7 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
     for target, data in scenario["translated"].items():
         _known(f"{key}.translated", target, scenario["targets"])
         _known(f"{key}.translated.{target}", data, datasets)
-    media.check_scenario(key, [*scenario["sources"], *scenario["targets"], *scenario["translated"].values()], datasets)
+    checks.check_scenario(key, [*scenario["sources"], *scenario["targets"], *scenario["translated"].values()], datasets)
     if JOINT in scenario["sources"]:
         raise TesseraError(
             f"config key {key}.sources: {JOINT!r} means all sources together; name the data set otherwise"
@@ -93,11 +92,6 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
         raise TesseraError(f"config key {key}.joint: there is one source only")
     if 1.0 not in scenario["fractions"]:
         raise TesseraError(f"config key {key}.fractions: 1.0 is missing, which the best cells are chosen at")
-
-
-def architecture(model: dict, study: dict) -> dict:
-    """The entry whose architecture and tokenizer `model` uses: its own, or that of the model it controls."""
-    return study["models"][model["control_of"]] if "control_of" in model else model
 
 
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
@@ -240,30 +234,29 @@ def _known(key: str, value: str, allowed) -> None:
         raise TesseraError(f"config key {key}: {value!r} is not there; allowed: {', '.join(allowed) or 'none yet'}")
 
 
-def _check_model(name: str, model: dict, study: dict) -> None:
+def _check_model(name: str, model: dict, study: Study) -> None:
     key = f"models.{name}"
-    made = TUNED.format(model=name)  # what load itself fills in
-    sources = [source for source in SOURCES if source in model and model[source] != made]
+    sources = [source for source in SOURCES if source in model]
     if len(sources) != 1:
         raise TesseraError(
             f"config key {key}: give exactly one of {', '.join(SOURCES)} (there: {', '.join(sources) or 'none'})"
         )
     if "control_of" in model:
-        trained = [other for other, entry in study["models"].items() if "control_of" not in entry]
+        trained = [other for other, entry in study.models.items() if "control_of" not in entry]
         _known(f"{key}.control_of", model["control_of"], trained)
     if "tuned" in model:
-        bases = [other for other, entry in study["models"].items() if {"path", "hub"} & set(entry)]
+        bases = [other for other, entry in study.models.items() if {"path", "hub"} & set(entry)]
         if "from" in model["tuned"]:
             _known(f"{key}.tuned.from", model["tuned"]["from"], bases)
-        _known(f"{key}.tuned.data", model["tuned"]["data"], study["datasets"])
+        _known(f"{key}.tuned.data", model["tuned"]["data"], study.datasets)
     for data in model.get("data", []):
-        _known(f"{key}.data", data, study["datasets"])
+        _known(f"{key}.data", data, study.datasets)
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
-    source = architecture(model, study)
-    media.check_model(name, study)
+    source = study.models[study.architecture(name)]
+    checks.check_model(name, study)
     tuned = source.get("tuned", {})
-    source = study["models"][tuned["from"]] if "from" in tuned else source
+    source = study.models[tuned["from"]] if "from" in tuned else source
     if "config" in tuned:
         on_disk = tuned["config"]
     elif "path" in source:
@@ -283,14 +276,14 @@ def _check_model(name: str, model: dict, study: dict) -> None:
             for width in widths:
                 if "saes" not in model and not split_width(width)[1]:
                     raise TesseraError(f"config key {key}.saes: missing, and {here} asks for width {width}")
-                entry = sae_entries.sae_entry(model, width)
-                _known(f"{key}.saes" if entry == model.get("saes") else here, entry, study["saes"])
-                _check_width(here, layer, width, study["saes"][entry])
-                if "of" in study["saes"][entry]:
-                    _known(f"saes.{entry}.of", study["saes"][entry]["of"], [m for m in study["models"] if m != name])
-                    sae_entries.check_borrowed(here, name, layer, width, study)
-                for texts in study["saes"][entry].get("train", {}).get("texts", []):
-                    media.check_learns(f"saes.{entry}.train.texts", name, texts, study)
+                entry = study.sae_entry(name, width)
+                _known(f"{key}.saes" if entry == model.get("saes") else here, entry, study.saes)
+                _check_width(here, layer, width, study.saes[entry])
+                if "of" in study.saes[entry]:
+                    _known(f"saes.{entry}.of", study.saes[entry]["of"], [m for m in study.models if m != name])
+                    saes.check_borrowed(here, name, layer, width, study)
+                for texts in study.saes[entry].get("train", {}).get("texts", []):
+                    checks.check_learns(f"saes.{entry}.train.texts", name, texts, study)
                 if (layer, width) in seen:
                     raise TesseraError(f"config key {here}: layer {layer} width {width} is in an earlier pass already")
                 seen.add((layer, width))

@@ -1,10 +1,39 @@
-"""The cells of the grid: how its axes are spelled, and which folder holds which cell."""
+"""The axes of the grid: how their values are spelled, in the config, in paths and in tables."""
 
 import math
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-import polars as pl
+NAME = r"[A-Za-z0-9][\w.-]*"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key that stands in paths: the pattern of its values, and whether they are whole numbers."""
+
+    pattern: str = NAME
+    number: bool = False
+
+
+# Every key that stands in a path; a stage has some of them.
+AXES = {
+    "features": Axis(r"[a-z][a-z0-9_]*"),  # a kind of features
+    "model": Axis(),
+    "layer": Axis(r"\d+", number=True),
+    "width": Axis(r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?"),
+    "data": Axis(),
+    "pooling": Axis(r"[a-z0-9]+"),
+    "threshold": Axis(r"[a-z0-9.+-]+"),
+    "selection": Axis(r"[a-z0-9-]+"),
+    "pass": Axis(r"\d+", number=True),
+    "shard": Axis(r"\d+", number=True),
+    "texts": Axis(r"[0-9a-f]+"),  # a digest of what is read
+    "scenario": Axis(),
+    "source": Axis(),
+    "match": Axis(),
+}
+# What names a cell in a table: its kind of features, its place in the grid, its data set.
+CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]
 
 
 def split_width(width: str) -> tuple[str, str | None]:
@@ -60,51 +89,3 @@ def parse_selection(selection: str) -> tuple[str, int | None]:
     if not found:
         raise ValueError(f"{selection!r} is no selection; allowed: none, difference-K, anova-K, correlation-K, l1-K")
     return found[1], int(found[2])
-
-
-def sae_cells(models: dict) -> Iterator[dict]:
-    """Every (model, pass number, layer, width) that has an SAE."""
-    for model, spec in models.items():
-        for number, one_pass in enumerate(spec["passes"]):
-            for layer, widths in one_pass.items():
-                for width in widths:
-                    yield {"model": model, "number": number, "layer": layer, "width": width}
-
-
-def layer_cells(models: dict) -> Iterator[dict]:
-    """Every (model, pass number, layer) once, in its first pass: the cells of the hidden-state baseline."""
-    seen = set()
-    for model, spec in models.items():
-        for number, one_pass in enumerate(spec["passes"]):
-            for layer in one_pass:
-                if (model, layer) not in seen:
-                    seen.add((model, layer))
-                    yield {"model": model, "number": number, "layer": layer}
-
-
-def pass_of(models: dict, model: str, layer: str, width: str | None = None) -> int:
-    """Number of the pass that computes a layer (and a width) of a model."""
-    for number, one_pass in enumerate(models[model]["passes"]):
-        if layer in one_pass and (width is None or width in one_pass[layer]):
-            return number
-    raise KeyError((model, layer, width))
-
-
-# Every key that stands in a path, with its type; a cell of a stage has some of them.
-HIVE = {
-    "model": pl.String,
-    "layer": pl.Int64,
-    "width": pl.String,
-    "data": pl.String,
-    "pooling": pl.String,
-    "threshold": pl.String,
-    "selection": pl.String,
-    "unit": pl.String,
-    "pass": pl.Int64,
-    "shard": pl.Int64,
-    "scenario": pl.String,
-    "source": pl.String,
-    "match": pl.String,
-}
-UNITS = ("tfidf", "pixels")  # kinds whose unit stands in the column pooling
-CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]

@@ -1,41 +1,46 @@
 """Where every stage leaves its files: hive-style folders, so that a whole stage reads back as one table."""
 
-# Stage paths in the hive style: a whole stage reads back as one table.
 ANSWERS = "results/answers/data={data}/answers.parquet"
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 TUNED = "results/models/model={model}"
-RESIDUALS = "results/residuals/model={model}/pass={number}/texts={texts}"
+WEIGHTS = "results/weights/model={model}/weights.json"
+RESIDUALS = "results/residuals/model={model}/pass={pass}/texts={texts}"
 TRAINED = "results/saes/model={model}/layer={layer}/width={width}/saelens"
 QUALITY = "results/saes/model={model}/layer={layer}/width={width}/quality.parquet"
 BORROWED = "results/saes/model={model}/layer={layer}/width={width}/borrowed.parquet"
 ENCODER = "results/saes/model={model}/layer={layer}/width={width}/encoder.safetensors"
-ACTIVATIONS = "results/activations/model={model}/data={data}/pass={number}/shard={shard}"
-SUMMARY = "results/summaries/model={model}/data={data}/pass={number}/shard={shard}/summary.parquet"
+DIGEST = "results/saes/model={model}/layer={layer}/width={width}/encoder.json"
+ACTIVATIONS = "results/activations/model={model}/data={data}/pass={pass}/shard={shard}"
+SUMMARY = "results/summaries/model={model}/data={data}/pass={pass}/shard={shard}/summary.parquet"
+LATENTS = "latents/layer={layer}/width={width}.parquet"  # in a folder of activations
+HIDDEN = "hidden/layer={layer}.parquet"  # there too
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
-PROBE = (
-    "results/probes/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/threshold={threshold}"
-    "/selection={selection}/{part}.parquet"
-)
-HIDDEN = "results/baselines/hidden/model={model}/layer={layer}/data={data}/pooling={pooling}/{part}.parquet"
-TFIDF = "results/baselines/tfidf/data={data}/unit={unit}/{part}.parquet"
-LENGTH = "results/baselines/length/data={data}/{part}.parquet"
-PIXELS = "results/baselines/pixels/data={data}/unit={unit}/{part}.parquet"
-TRANSFER = (
-    "results/transfer/sae/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}"
-    "/pooling={pooling}/threshold={threshold}/{part}.parquet"
-)
-TRANSFER_HIDDEN = (
-    "results/transfer/hidden/scenario={scenario}/source={source}/model={model}/layer={layer}/pooling={pooling}"
-    "/{part}.parquet"
-)
-TRANSFER_TFIDF = "results/transfer/tfidf/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
-TRANSFER_PIXELS = "results/transfer/pixels/scenario={scenario}/source={source}/unit={unit}/{part}.parquet"
 MATCH = "results/matches/match={match}/{part}.parquet"
+TABLE = "results/tables/{table}.{format}"
+FIGURE = "results/figures/{figure}.{format}"
+PAGE = "results/report/{page}.html"
+BENCHMARKS = "results/benchmarks"
+
 JOINT = "joint"  # the source of a transfer that is all sources together
 
 
+def keyed(*axes: str) -> str:
+    """A folder per axis: `model={model}/layer={layer}`."""
+    return "/".join(f"{axis}={{{axis}}}" for axis in axes)
+
+
+def probe(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:
+    """The file of a part of a cell: `place` names the job beside the data set, `axes` the cell in it."""
+    return f"results/probes/features={features}/{keyed(*place, 'data', *axes)}/{{part}}.parquet"
+
+
+def transfer(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:
+    """The same of a transferred cell, whose job is one source of a scenario."""
+    return f"results/transfer/features={features}/{keyed('scenario', 'source', *place, *axes)}/{{part}}.parquet"
+
+
 def short_name(path: str) -> str:
-    """The values of a path's keys: `…/model=m/layer=1/data=d/…` → m/1/d."""
+    """The values of a path's keys: `…/features=sae/model=m/layer=1/data=d/…` → sae/m/1/d."""
     return "/".join(part.partition("=")[2] for part in path.split("/") if "=" in part)
 
 

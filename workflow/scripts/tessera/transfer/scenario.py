@@ -1,11 +1,12 @@
 """Transfer: a probe fitted on one data set, or on several, scored on the test examples of others.
 
 Source and target share a feature space: the latents of one SAE, the dimensions of one layer, the n-grams of the
-training texts. The probe is the one of probe.py, and a probe fitted once for a source is scored on all its targets.
+training texts. The probe is that of probes/fit.py; fitted once for a source, it is scored on all its targets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -14,12 +15,12 @@ import scipy.sparse as sp
 from tessera.base.errors import TesseraError, shorten
 from tessera.examples.examples import load_examples
 from tessera.examples.splits import assign_parts, check_folds, classes, joined, nested
+from tessera.features.kind import Kind, Stored
+from tessera.features.spaces import Features, Space
 from tessera.probes.fit import fit_probe
 from tessera.probes.metrics import resample_weights, score
 from tessera.study.paths import JOINT
-
-Features = sp.csr_array | np.ndarray  # [E, W]; texts [E] for n-grams
-Space = Callable[[Features], Callable[[Features], Features]]  # fitted on training features, then applied to any
+from tessera.study.study import Study
 
 
 @dataclass
@@ -134,12 +135,23 @@ class Transfer:
             "fold_E": assign_parts(chosen, self.folds, seed=self.seed, purpose="folds"),
         }
 
-    def run(self, features: dict[str, Features], space: Space) -> dict[str, pl.DataFrame]:
+    def probe(
+        self, kind: Kind, stored: dict[str, Stored], values: dict[str, list[str]]
+    ) -> Iterator[tuple[dict[str, str], dict[str, pl.DataFrame]]]:
+        """Every transferred cell of a job, its place on the kind's axes in front; `stored` has the data sets."""
+        for pooling in values.get("pooling", [None]):
+            features = {data: kind.load(one, pooling) for data, one in stored.items()}
+            for threshold in values.get("threshold", [None]):
+                place = {"pooling": pooling, "threshold": threshold}
+                found = self.run(features, partial(kind.space, **place))
+                yield {axis: place[axis] for axis in kind.transfer_axes}, found
+
+    def run(self, features: dict[str, Features], fit_space: Callable[[Features], Space]) -> dict[str, pl.DataFrame]:
         """Fit one probe per fraction, score it on every target.
 
         Args:
             features: per data set, rows as its examples; columns mean the same everywhere.
-            space: fits on the chosen training rows what needs no labels (threshold, scale, vocabulary).
+            fit_space: fits on the chosen training rows what needs no labels (threshold, scale, vocabulary).
 
         Returns:
             scores: a row per fraction and target, where `texts_in_training` counts the test examples whose text the
@@ -150,11 +162,11 @@ class Transfer:
         scores, predictions = [], []
         for fraction, subset in self.subsets.items():
             train = stack([features[source][rows] for source, rows in subset["rows"].items()])
-            apply = space(train)
-            train_EK = apply(train)
+            space = fit_space(train)
+            train_EK = space.apply(train)
             probe = fit_probe(train_EK, subset["label_E"], subset["fold_E"], self.classes, self.grid)
             for test in self.tests:
-                probability_EC = probe.probabilities(apply(features[test.data][test.rows]))
+                probability_EC = probe.probabilities(space.apply(features[test.data][test.rows]))
                 place = {"target": test.target, "condition": test.condition, "fraction": fraction}
                 about = {"training_examples": train_EK.shape[0], "n_features": train_EK.shape[1], "C": probe.C}
                 about["C_at_edge"] = probe.C in (min(self.grid), max(self.grid))
@@ -169,20 +181,18 @@ class Transfer:
         return {"scores": pl.DataFrame(scores), "predictions": pl.concat(predictions)}
 
 
-def check_scenarios(study: dict) -> None:
+def check_scenarios(study: Study) -> None:
     """Labels, ids and fractions of every scenario, as far as its data sets are local files.
 
     Raises:
         TesseraError: names the scenario.
     """
-    settings = {"seed": study["seed"], **study["probe"], "resamples": 0}
-    for name, spec in study["transfers"].items():
+    settings = {"seed": study.seed, **study.probe, "resamples": 0}
+    for name, spec in study.transfers.items():
         needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
-        if any({"hub", "answered"} & set(study["datasets"][data]) for data in needed):
+        if any({"hub", "answered"} & set(study.datasets[data]) for data in needed):
             continue  # the jobs check them
-        frames = {
-            data: load_examples(data, study["datasets"][data], seed=study["seed"], decode=False) for data in needed
-        }
+        frames = {data: load_examples(data, study.datasets[data], seed=study.seed, decode=False) for data in needed}
         kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
         for sources in [*([source] for source in spec["sources"]), *([spec["sources"]] if spec["joint"] else [])]:
             try:

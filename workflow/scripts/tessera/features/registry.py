@@ -1,0 +1,22 @@
+"""The registry of kinds of features, in the order in which tables and figures show them."""
+
+from tessera.base.errors import TesseraError
+from tessera.features.hidden import Hidden
+from tessera.features.kind import Kind
+from tessera.features.length import Length
+from tessera.features.pixels import Pixels
+from tessera.features.sae import Latents
+from tessera.features.tfidf import Tfidf
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Latents(), Hidden(), Tfidf(), Length(), Pixels())}
+
+
+def kind(name: str) -> Kind:
+    """The kind of features of a name.
+
+    Raises:
+        TesseraError: there is none.
+    """
+    if name not in KINDS:
+        raise TesseraError(f"there is no kind of features {name!r}; registered: {', '.join(KINDS)}")
+    return KINDS[name]

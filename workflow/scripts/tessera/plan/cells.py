@@ -1,0 +1,95 @@
+"""What the rules of activations, features, probes and transfer ask: shards, and the cells of every kind of features."""
+
+from collections.abc import Iterator
+
+from tessera.features.registry import KINDS, kind
+from tessera.plan.data import size
+from tessera.study import paths
+from tessera.study.study import Study
+
+PARTS = ("scores", "predictions", "coefficients")
+TRANSFER_PARTS = ("scores", "predictions")
+
+
+def shards(study: Study, data: str) -> range:
+    """The shard numbers of a data set: ranges of shard_size examples."""
+    return range(-(-size(study, data) // study.shard_size))
+
+
+def every_shard(study: Study, pattern: str) -> list[str]:
+    """`pattern` for every model × data set × pass × shard."""
+    return [
+        pattern.format(model=model, data=data, shard=shard, **{"pass": number})
+        for model, spec in study.models.items()
+        for data in study.data_of(model)
+        for number in range(len(spec["passes"]))
+        for shard in shards(study, data)
+    ]
+
+
+def shards_of(study: Study, data: str, model: str, layer: str, width: str | None = None) -> list[str]:
+    """The activations of a data set that hold a layer (and a width) of a model."""
+    place = {"model": model, "data": data, "pass": study.pass_of(model, layer, width)}
+    return [paths.ACTIVATIONS.format(shard=shard, **place) for shard in shards(study, data)]
+
+
+def asked(study: Study) -> list[str]:
+    """The kinds of features that have a cell in a study."""
+    return [name for name, one in KINDS.items() if one.asked(study) and any(_places(study, name))]
+
+
+def _places(study: Study, name: str) -> Iterator[tuple[dict[str, str], str]]:
+    """Every place and data set that a kind is probed at."""
+    for place in kind(name).places(study):
+        for data in kind(name).data(study, place):
+            yield place, data
+
+
+def inputs(study: Study, name: str, data: str, **place: str) -> list[str]:
+    """What a kind of features reads of a data set, beside its examples."""
+    return kind(name).inputs(study, shards(study, data), data, **place)
+
+
+def outputs(study: Study, name: str) -> list[str]:
+    """Every part of every cell of a job, the job's own axes left as wildcards."""
+    return patterns(kind(name).path, kind(name).cells(study, kind(name).axes), PARTS)
+
+
+def patterns(path: str, cells: list[dict[str, str]], parts: tuple[str, ...]) -> list[str]:
+    """`path` for each part of each cell, the other axes left as wildcards."""
+    found = []
+    for cell in cells:
+        for part in parts:
+            pattern = path
+            for axis, value in {**cell, "part": part}.items():
+                pattern = pattern.replace(f"{{{axis}}}", value)
+            found.append(pattern)
+    return found
+
+
+def every_cell(study: Study, part: str, only: str | None = None) -> list[str]:
+    """One part (scores, predictions, coefficients) of every cell, or of those of one kind of features."""
+    found = []
+    for name in asked(study) if only is None else [only]:
+        cells = kind(name).cells(study, kind(name).axes)
+        for place, data in _places(study, name):
+            found += [kind(name).path.format(part=part, data=data, **place, **cell) for cell in cells]
+    return found
+
+
+def named_cells(study: Study, wanted: str) -> list[str]:
+    """The scores of the cells that `wanted` names: values of their paths, from the left, as sae/minilm/3/1k/sst2.
+
+    Raises:
+        ValueError: it names none.
+    """
+    every = every_cell(study, "scores")
+    found = [file for file in every if paths.is_within(file, wanted)]
+    if not found:
+        raise ValueError(f"cell={wanted or '?'} names no cell; for example --config cell={paths.short_name(every[0])}")
+    return found
+
+
+def with_latents(study: Study, part: str) -> list[str]:
+    """One part of every cell whose columns are latents."""
+    return [file for name in asked(study) if kind(name).latents for file in every_cell(study, part, name)]

@@ -1,0 +1,82 @@
+"""What the rules of examples ask: sources, answers, sizes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tessera.examples.examples import count_examples
+from tessera.plan import models
+from tessera.study import paths
+from tessera.study.study import Study
+
+
+def count(study: Study) -> None:
+    """Count the examples of every data set, checking every row on the way: for whoever plans a run."""
+    for data in study.datasets:
+        study.sizes[data] = count_examples(data, study)
+
+
+def size(study: Study, data: str) -> int:
+    """How many examples a data set has, as the run was planned.
+
+    A job in a process of its own has not counted them: it reads the size off the file of examples, which is there
+    before anything that depends on it.
+    """
+    if data not in study.sizes:
+        file = Path(paths.EXAMPLES.format(data=data))
+        study.sizes[data] = pq.read_metadata(file).num_rows if file.is_file() else count_examples(data, study)
+    return study.sizes[data]
+
+
+def answered(study: Study, data: str) -> bool:
+    """Does a model make the labels of a data set?"""
+    return "answered" in study.datasets[data]
+
+
+def spec(study: Study, data: str) -> dict:
+    """A data set's entry; where a model makes the labels, that of the table with its answers."""
+    entry = study.datasets[data]
+    if not answered(study, data):
+        return {key: value for key, value in entry.items() if key != "behaviour_of"}
+    kept = {key: entry[key] for key in ("text", "group", "split") if key in entry}
+    return {**kept, "path": paths.ANSWERS.format(data=data), "label": "answer", "id": "id"}
+
+
+def prompts(study: Study, data: str) -> dict:
+    """The entry of a data set whose labels a model makes."""
+    return study.datasets[data]
+
+
+def files(study: Study, data: str) -> list[str]:
+    """What the examples of a data set are read from: its local files, or its table of answers."""
+    return [paths.ANSWERS.format(data=data)] if answered(study, data) else prompt_files(study, data)
+
+
+def prompt_files(study: Study, data: str) -> list[str]:
+    """The local files of a data set (those of pinned packages apart)."""
+    entry = study.datasets[data]
+    parts = [part["path"] for part in (entry, *entry.get("shifts", {}).values()) if "path" in part]
+    return [path for path in parts if not path.startswith("package:")]
+
+
+def _model(study: Study, data: str) -> str:
+    return study.datasets[data]["answered"]["model"]
+
+
+def answering(study: Study, data: str) -> dict:
+    """Identity of the model that answers."""
+    return models.identity(study, _model(study, data))
+
+
+def answering_weights(study: Study, data: str) -> str:
+    return models.weights(study, _model(study, data))
+
+
+def answering_folder(study: Study, data: str) -> list[str]:
+    return models.folder(study, _model(study, data))
+
+
+def examples(study: Study, several: Iterable[str] | None = None) -> list[str]:
+    """The examples of several data sets, or of all."""
+    return [paths.EXAMPLES.format(data=data) for data in (study.datasets if several is None else several)]

@@ -1,0 +1,60 @@
+"""What the rules of models ask: identities, files, recipes of tuning."""
+
+from pathlib import Path
+
+from tessera.study import paths
+from tessera.study.study import Study
+
+# What of a model's entry does not change what it computes at a hook.
+ASIDE = ("passes", "saes", "data")
+FILES = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}  # kinds of files in a model's folder
+
+
+def identity(study: Study, model: str) -> dict:
+    """What of a model decides its activations, by value: its entry, and that of the model whose architecture it has."""
+    entries = study.models[model], study.models[study.architecture(model)]
+    spec, architecture = ({key: part for key, part in entry.items() if key not in ASIDE} for entry in entries)
+    return {"name": model, "spec": spec, "architecture": architecture, "seed": study.seed}
+
+
+def weights(study: Study, model: str) -> str:
+    """The file that says which weights a model has."""
+    return paths.WEIGHTS.format(model=model)
+
+
+def folder(study: Study, model: str) -> list[str]:
+    """The folder of a model that the workflow makes; none of one that is there."""
+    owner = study.architecture(model)
+    return [paths.TUNED.format(model=owner)] if "tuned" in study.models[owner] else []
+
+
+def files(study: Study, model: str) -> list[str]:
+    """The files of a model in a folder of the user's, so that a change of them is noticed."""
+    path = study.models[study.architecture(model)].get("path", "package:")
+    if path.startswith("package:"):
+        return []
+    return sorted(str(file) for file in Path(path).iterdir() if file.suffix in FILES)
+
+
+def recipe(study: Study, model: str) -> dict:
+    """How a model is tuned."""
+    tuned = study.models[model]["tuned"]
+    return {"seed": study.seed, **{key: value for key, value in tuned.items() if key not in ("from", "config")}}
+
+
+def base(study: Study, model: str) -> dict:
+    """Identity of the model that a tuned one is a copy of, or of the new one itself."""
+    tuned = study.models[model]["tuned"]
+    if "from" in tuned:
+        return identity(study, tuned["from"])
+    about = {key: value for key, value in study.models[model].items() if key not in (*ASIDE, "tuned")}
+    return {"name": model, "spec": about, "architecture": {"config": tuned["config"]}, "seed": study.seed}
+
+
+def base_weights(study: Study, model: str) -> list[str]:
+    tuned = study.models[model]["tuned"]
+    return [weights(study, tuned["from"])] if "from" in tuned else []
+
+
+def tuning_examples(study: Study, model: str) -> str:
+    return paths.EXAMPLES.format(data=study.models[model]["tuned"]["data"])

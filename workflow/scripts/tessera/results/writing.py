@@ -1,0 +1,31 @@
+"""The one writer of tables: what it writes stands in the catalogue, and carries its origin."""
+
+import polars as pl
+
+from tessera.base.files import atomic, write_parquet, write_parts
+from tessera.results.catalogue import TABLES
+from tessera.results.provenance import Facts
+
+
+class Writer:
+    """Writes tables to `outputs` (name → file): parquet that carries `facts`, and csv where the catalogue has one."""
+
+    def __init__(self, outputs: dict[str, str], facts: Facts):
+        self.outputs, self.facts = outputs, facts
+
+    def write(self, **tables: pl.DataFrame) -> None:
+        """Write each table.
+
+        Raises:
+            TesseraError: one has other columns than the catalogue says.
+        """
+        for name, table in tables.items():
+            TABLES[name].check(table.columns)
+            write_parquet(self.outputs[name], table, self.facts)
+            if TABLES[name].csv:
+                with atomic(self.outputs[f"{name}_csv"]) as part:
+                    table.write_csv(part, float_precision=6)
+
+    def write_parts(self, name: str, parts) -> None:
+        """Write a table that comes in parts, as parquet alone."""
+        write_parts(self.outputs[name], parts, self.facts)

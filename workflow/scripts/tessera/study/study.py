@@ -1,0 +1,89 @@
+"""A study: its config, checked, with every default filled in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+from tessera.study.grid import split_width
+from tessera.study.media import holds, reads
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What `config.load` makes of a config; each field is the section of that name, as config/README.md explains it.
+
+    sizes: examples of each data set, once they are counted.
+    """
+
+    models: dict[str, dict]
+    datasets: dict[str, dict]
+    grid: dict[str, list[str]]
+    saes: dict[str, dict]
+    transfers: dict[str, dict]
+    matches: dict[str, dict]
+    baselines: dict
+    probe: dict
+    shard_size: int
+    seed: int
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict:
+        """The config, defaults filled in."""
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "sizes"}
+
+    @property
+    def controls(self) -> dict[str, str]:
+        """Model of re-drawn weights → the model that it controls."""
+        return {name: model["control_of"] for name, model in self.models.items() if "control_of" in model}
+
+    @property
+    def behaviours(self) -> dict[str, str]:
+        """Data set whose labels are what a model did → that model."""
+        return {name: spec["behaviour_of"] for name, spec in self.datasets.items() if "behaviour_of" in spec}
+
+    def architecture(self, model: str) -> str:
+        """Name of the model whose architecture and tokenizer `model` uses: itself, or the one that it controls."""
+        return self.models[model].get("control_of", model)
+
+    def data_of(self, model: str) -> list[str]:
+        """The data sets that a model is run on: those that it names, or all that hold what it reads."""
+        wanted, named = reads(self.models[model]), self.models[model].get("data", self.datasets)
+        return [name for name, spec in self.datasets.items() if name in named and holds(spec) == wanted]
+
+    def data_that_hold(self, medium: str) -> list[str]:
+        """The data sets of texts, or those of images."""
+        return [name for name, spec in self.datasets.items() if holds(spec) == medium]
+
+    def sae_entry(self, model: str, width: str) -> str:
+        """Name of the entry of saes that a width of a model comes from."""
+        return split_width(width)[1] or self.models[model]["saes"]
+
+    def sae_owner(self, model: str, width: str) -> tuple[str, str]:
+        """Model and width whose SAE a width of a model has: its own, or what an entry of saes with `of` borrows."""
+        entry = self.saes[self.sae_entry(model, width)]
+        return (entry["of"], split_width(width)[0]) if "of" in entry else (model, width)
+
+    def sae_cells(self) -> Iterator[dict]:
+        """Every (model, pass number, layer, width) that has an SAE."""
+        for model, spec in self.models.items():
+            for number, one_pass in enumerate(spec["passes"]):
+                for layer, widths in one_pass.items():
+                    for width in widths:
+                        yield {"model": model, "number": number, "layer": layer, "width": width}
+
+    def layer_cells(self) -> Iterator[dict]:
+        """Every (model, pass number, layer) once, in its first pass: the cells of the hidden states."""
+        seen = set()
+        for model, spec in self.models.items():
+            for number, one_pass in enumerate(spec["passes"]):
+                for layer in one_pass:
+                    if (model, layer) not in seen:
+                        seen.add((model, layer))
+                        yield {"model": model, "number": number, "layer": layer}
+
+    def pass_of(self, model: str, layer: str, width: str | None = None) -> int:
+        """Number of the pass that computes a layer (and a width) of a model."""
+        for number, one_pass in enumerate(self.models[model]["passes"]):
+            if layer in one_pass and (width is None or width in one_pass[layer]):
+                return number
+        raise KeyError((model, layer, width))
