@@ -126,7 +126,7 @@ for stage in results.drawn(STUDY):
 
 rule pages:
     input:
-        [file for table in results.pages(STUDY) for file in results.parquet(table)],
+        [results.parquet(table) for table in results.pages(STUDY)],
     output:
         **{
             page: report(

@@ -24,8 +24,8 @@ def every_table(study: Study) -> list[str]:
     return [file for rule in rules(study) for file in outputs(study, rule).values()]
 
 
-def parquet(*tables: str) -> list[str]:
-    return [paths.TABLE.format(table=table, format="parquet") for table in tables]
+def parquet(table: str) -> str:
+    return paths.TABLE.format(table=table, format="parquet")
 
 
 def figures(study: Study, rule: str | None = None) -> list[tuple[str, Figure, dict]]:
@@ -64,7 +64,7 @@ def drawn(study: Study) -> list[str]:
 
 def tables_drawn(study: Study, rule: str) -> list[str]:
     """The tables of a rule that its figures are drawn from."""
-    return parquet(*dict.fromkeys(table for table, _, _ in figures(study, rule)))
+    return list(dict.fromkeys(parquet(table) for table, _, _ in figures(study, rule)))
 
 
 def asked_figures(study: Study, rule: str) -> list[list]:

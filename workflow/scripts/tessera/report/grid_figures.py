@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tessera.features.registry import KINDS
-from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, pooling_order, threshold_order
+from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look, pooling_order, threshold_order
 from tessera.results.contestants import CONTESTANTS
 from tessera.study.grid import parse_width
 
