@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
-CELLS = "results/probes/model=bert/layer=1/width=64/data=weather"
+CELLS = "results/probes/features=sae/model=bert/layer=1/width=64/data=weather"
 CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
 
 

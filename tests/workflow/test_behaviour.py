@@ -90,4 +90,4 @@ def test_the_answers_are_made_once(study):
     config["grid"]["thresholds"].append(1.0)
     (study / "other.yaml").write_text(yaml.safe_dump(config))
     printed = snakemake(study, "--dry-run", "--configfile", "other.yaml")
-    assert "probe" in printed and "answers" not in printed and "extract" not in printed
+    assert "probe_sae" in printed and "answers" not in printed and "extract" not in printed

@@ -17,10 +17,10 @@ from runs import CELL, change, make_study, planned, snakemake, start, texts
 from tessera.activations.extraction import extract
 from tessera.base.errors import TesseraError
 from tessera.base.files import read_parquet, write_parquet
-from tessera.base.script import job
+from tessera.base.script import script
 
 # A kill in each, and two more in the stage that takes longest.
-KILLED = ["examples", "residuals", "train_sae", "prepare_sae", *["extract"] * 3, "pool", "probe", "tables"]
+KILLED = ["examples", "residuals", "train_sae", "prepare_sae", *["extract"] * 3, "pool", "probe_sae", "tables"]
 WAIT = 300  # seconds
 
 
@@ -90,7 +90,7 @@ def test_data_that_change_under_a_running_study_are_noticed(copy):
     assert first.wait() != 0
     printed = (copy / "run.log").read_text()
     assert re.search(
-        r"tables: error: weather.csv has changed since results/examples/data=weather/\S+ was read", printed
+        r"provenance: error: weather.csv has changed since results/examples/data=weather/\S+ was read", printed
     )
     assert not (copy / "results/tables/scores.parquet").exists()
     assert planned(copy)["examples"] == 1
@@ -164,7 +164,7 @@ def test_a_write_that_fails(folders, tmp_path):
 
 
 class Engine:
-    """What a script gets from Snakemake, as far as `job` looks at it."""
+    """What a script gets from Snakemake, as far as `script` looks at it."""
 
     def __init__(self, log: Path):
         self.log, self.rule = [str(log)], "probe"
@@ -182,7 +182,7 @@ def too_much_for_torch():
 
 @pytest.mark.parametrize("ask", [too_much, too_much_for_torch])
 def test_a_worker_out_of_memory(tmp_path, capfd, ask):
-    with pytest.raises(SystemExit) as ended, job(Engine(tmp_path / "probe.log")):
+    with pytest.raises(SystemExit) as ended, script(Engine(tmp_path / "probe.log")):
         ask()
     assert ended.value.code == 1
     printed = capfd.readouterr().err.splitlines()
@@ -193,7 +193,7 @@ def test_a_worker_out_of_memory(tmp_path, capfd, ask):
 
 
 def test_any_other_failure_is_one_line_and_its_traceback_is_in_the_log(tmp_path, capfd):
-    with pytest.raises(SystemExit), job(Engine(tmp_path / "probe.log")):
+    with pytest.raises(SystemExit), script(Engine(tmp_path / "probe.log")):
         raise KeyError("no\nsuch")
     assert capfd.readouterr().err == f"probe: error: KeyError: 'no\\nsuch' (log: {tmp_path}/probe.log)\n"
     assert "Traceback" in (tmp_path / "probe.log").read_text()
@@ -205,7 +205,7 @@ def test_a_results_folder_that_is_read_only(copy):
         pytest.skip("no file system can be mounted here (not root)")
     try:
         printed = snakemake(copy, fails=True)
-        assert planned(copy)["probe"] == 2  # a dry run writes nothing
+        assert planned(copy)["probe_sae"] == 2  # a dry run writes nothing
     finally:
         subprocess.run(["umount", str(copy / "results")], check=True)
     assert re.search("^error: results cannot be written to$", printed, re.MULTILINE)

@@ -193,7 +193,7 @@ def test_a_hostile_config(base, key, value, expected):
 
 
 def test_the_config_itself_is_good(base):
-    assert load(base)["probe"]["seed"] == 1
+    assert load(base).probe["seed"] == 1
 
 
 # Data

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tessera.features.registry import KINDS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow/scripts/tessera"
 
 
@@ -28,8 +29,7 @@ def test_conda_environments_pin_as_the_requirements_do(file):
 
 
 def test_probing_needs_no_torch():
-    for name in ("probes", "figures"):
-        assert "torch" not in (ROOT / f"envs/{name}.yaml").read_text().replace("neither torch", "")
+    assert "torch" not in (ROOT / "envs/probes.yaml").read_text().replace("neither torch", "")
 
 
 def test_constraints_agree_with_the_requirements():
@@ -68,9 +68,10 @@ def imported(file: Path) -> set[str]:
                 names = [f"{node.module}.{name}" for name in names]
             for name in names:
                 top, *parts = name.split(".")
-                inside = LIBRARY / f"{parts[0]}.py" if parts else LIBRARY / "__init__.py"
                 if top == "tessera":
-                    waiting += [path for path in (inside, LIBRARY / "__init__.py") if path.exists()]
+                    places = [LIBRARY.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+                    modules = [path for place in places for path in (place / "__init__.py", place.with_suffix(".py"))]
+                    waiting += [path for path in modules if path.exists()]
                 elif top not in sys.stdlib_module_names:
                     found.add(DISTRIBUTIONS.get(top, top).replace("_", "-"))
     return found
@@ -79,11 +80,12 @@ def imported(file: Path) -> set[str]:
 def jobs() -> list[tuple[str, str]]:
     """Environment and script of every rule that runs one."""
     pattern = r'conda:\n\s+"../../envs/(\w+)\.yaml"(?:(?!\nrule ).)*?script:\n\s+"../scripts/(\w+)\.py"'
-    return [
+    named = [
         pair
         for rules in sorted((ROOT / "workflow/rules").glob("*.smk"))
         for pair in re.findall(pattern, rules.read_text(), re.DOTALL)
     ]
+    return named + [(kind.environment, script) for kind in KINDS.values() for script in ("probe", "transfer")]
 
 
 @pytest.mark.parametrize(("environment", "script"), jobs())

@@ -7,10 +7,11 @@ import pytest
 import yaml
 from runs import ROOT, make_study, planned
 
+# A rule that is made for each kind of features, or stage, goes by what stands in front of its name.
 RULES = {
-    name: body
+    name or re.search(r'f"(\w+)_\{', body)[1]: body
     for file in (ROOT / "workflow/rules").glob("*.smk")
-    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
+    for name, body in re.findall(r"^ *rule ?(\w*):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
 PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT / "profiles").glob("*/config.yaml")}
 GPU = {"answers", "tune", "residuals", "train_sae", "extract"}
@@ -28,9 +29,10 @@ def test_the_default_profile_sets_no_resources():
 
 
 def test_cheap_jobs_share_a_slurm_job():
-    grouped = {entry.split("=")[0] for entry in PROFILES["slurm"]["groups"]}
+    grouped = {rule for rule, body in RULES.items() if re.search(r'\n +group:\n +"(cells|results)"\n', body)}
     alone = {
         "examples",
+        "weights",
         "prepare_sae",
         "measure_sae",
         "match",

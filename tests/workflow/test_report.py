@@ -16,7 +16,7 @@ import tiny
 import yaml
 from tessera.results.provenance import read_facts
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REPORT = ("--report", "results/report.html", "--report-after-run", "report")
 FIGURES = ("baselines", "layer width", "pooling threshold", "claims")
 PAGES = ("study", "warnings", "best", "claims", "scores", "classes", "saes", "datasets", "provenance", "runtimes")
@@ -77,8 +77,9 @@ def test_a_run_says_a_line_per_stage(finished):
     printed = finished[1]
     line = r"^\d\d:\d\d:\d\d (\w+): (\d+) of (\d+) done in .+; (?:\d+ of 15 jobs, about .+ left|all done)$"
     stages = {rule: (done, planned) for rule, done, planned in re.findall(line, printed, re.MULTILINE)}
-    probes = dict.fromkeys(("probe_hidden", "extract"), ("2", "2"))
-    once = ("examples", "prepare_sae", "pool", "probe", "probe_text", "tables", "claims", "draw", "draw_claims")
+    probes = dict.fromkeys(("probe_hidden", "extract", "weights"), ("2", "2"))
+    once = ("examples", "prepare_sae", "pool", "probe_sae", "probe_tfidf", "probe_length", "provenance", "tables")
+    once += ("claims", "draw_tables", "draw_claims")
     once += ("pages", "report")
     assert stages == dict.fromkeys(once, ("1", "1")) | probes
     assert "Finished jobid" not in printed and "Reason:" not in printed and "it/s]" not in printed
@@ -146,7 +147,7 @@ def test_results_are_read_elsewhere(study, tmp_path):
         frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, infer_schema=False)
         for column in frame.select(pl.col(pl.String)):
             assert not column.str.contains(str(study), literal=True).any(), (file, column.name)
-    pattern = str(tmp_path / "elsewhere/results/probes/**/scores.parquet")
+    pattern = str(tmp_path / "elsewhere/results/probes/features=sae/**/scores.parquet")
     assert len(pl.scan_parquet(pattern, hive_partitioning=True).collect()) == 3
 
 
@@ -177,7 +178,7 @@ def test_pages_hold_what_they_say(study):
     pages = {name: (study / f"results/report/{name}.html").read_text() for name in PAGES}
     assert "max_tokens: 16" in pages["study"] and "prepend_bos: false" in pages["study"]
     assert "leakage" in pages["warnings"]
-    for rule in ("extract", "probe", "probe_hidden", "tables"):
+    for rule in ("extract", "probe_sae", "probe_hidden", "tables"):
         assert f"<td>{rule}</td>" in pages["runtimes"]
     for name in set(PAGES) - {"study", "runtimes"}:
         assert pages[name].count("<tr>") == len(table(study, name)) + 1

@@ -11,8 +11,9 @@ import tiny
 from runs import CELL, ROOT, change, planned, snakemake, texts
 from tessera import VERSIONS
 
-MERGES = {"tables": 1, "claims": 1, "draw": 1, "draw_claims": 1}
-PROBES = {"pool": 2, "probe": 2, **MERGES}  # of the study's one SAE on its two data sets
+MERGES = {"tables": 1, "claims": 1, "draw_tables": 1, "draw_claims": 1}
+ANEW = {"provenance": 1, **MERGES}  # what is merged was computed from something else
+PROBES = {"pool": 2, "probe_sae": 2, **MERGES}  # of the study's one SAE on its two data sets
 SHARDS = 3 + 2  # of the two data sets
 
 
@@ -22,7 +23,7 @@ def test_a_second_run_does_nothing(study):
 
 def test_a_deleted_cell_is_one_job_and_the_merges(copy):
     (copy / CELL).unlink()
-    assert planned(copy) == {"probe": 1, **MERGES}
+    assert planned(copy) == {"probe_sae": 1, **MERGES}
     before = {file: file.read_bytes() for file in copy.glob("results/**/*.parquet")}
     snakemake(copy)
     assert (copy / CELL).exists()
@@ -31,17 +32,18 @@ def test_a_deleted_cell_is_one_job_and_the_merges(copy):
 
 
 def test_one_cell_by_its_path(copy):
-    assert planned(copy, "--force", "--", CELL) == {"probe": 1}
+    assert planned(copy, "--force", "--", CELL) == {"probe_sae": 1}
 
 
 @pytest.mark.parametrize(
     ("cell", "rule", "jobs"),
     [
-        ("bert/1/64/weather", "probe", 1),
-        ("bert/1/64/weather/sum/1.0/none", "probe", 1),
-        ("bert/1/64", "probe", 2),
-        ("random/1/own", "probe_hidden", 1),
-        ("own/word", "probe_text", 1),
+        ("sae/bert/1/64/weather", "probe_sae", 1),
+        ("sae/bert/1/64/weather/sum/1.0/none", "probe_sae", 1),
+        ("sae/bert/1/64", "probe_sae", 2),
+        ("hidden/random/1/own", "probe_hidden", 1),
+        ("tfidf/own/word", "probe_tfidf", 1),
+        ("length/own", "probe_length", 1),
     ],
 )
 def test_one_cell_by_a_short_name(copy, cell, rule, jobs):
@@ -49,37 +51,38 @@ def test_one_cell_by_a_short_name(copy, cell, rule, jobs):
     assert planned(copy, "--config", f"cell={cell}", "--", "cell") == {}
 
 
-@pytest.mark.parametrize("cell", ["bert/1/6", "bert/9", "", "/"])
+@pytest.mark.parametrize("cell", ["sae/bert/1/6", "sae/bert/9", "bert/1/64", "", "/"])
 def test_a_short_name_of_no_cell(study, cell):
     printed = snakemake(study, "--dry-run", "--config", f"cell={cell}", "--", "cell", fails=True)
-    assert "names no cell; for example --config cell=bert/1/64/" in printed
+    assert "names no cell; for example --config cell=sae/bert/1/64/" in printed
 
 
-TEXTS = {"examples": 1, "extract": 2 + 2, "pool": 1, "probe": 1, "probe_hidden": 3, "probe_text": 1, **MERGES}
+TEXT = {"probe_tfidf": 1, "probe_length": 1}
+TEXTS = {"examples": 1, "extract": 2 + 2, "pool": 1, "probe_sae": 1, "probe_hidden": 3, **TEXT, **ANEW}
 EDITS = {
-    "threshold": (lambda config: config["grid"]["thresholds"].append("q90"), {"probe": 2, **MERGES}),
-    "selection": (lambda config: config["grid"]["selections"].append("anova-8"), {"probe": 2, **MERGES}),
+    "threshold": (lambda config: config["grid"]["thresholds"].append("q90"), {"probe_sae": 2, **MERGES}),
+    "selection": (lambda config: config["grid"]["selections"].append("anova-8"), {"probe_sae": 2, **MERGES}),
     "pooling": (lambda config: config["grid"]["poolings"].append("last"), PROBES),
     "probe seed": (
         lambda config: config["probe"].update(seed=9),
-        {"probe": 2, "probe_hidden": 6, "probe_text": 2, **MERGES},
+        {"probe_sae": 2, "probe_hidden": 6, "probe_tfidf": 2, "probe_length": 2, **MERGES},
     ),
     "folds": (
         lambda config: config["probe"].update(folds=4),
-        {"probe": 2, "probe_hidden": 6, "probe_text": 2, **MERGES},
+        {"probe_sae": 2, "probe_hidden": 6, "probe_tfidf": 2, "probe_length": 2, **MERGES},
     ),
     "data set": (lambda config: config["datasets"].update(more={**config["datasets"]["own"]}), TEXTS),
     "a pass with a layer": (
         lambda config: config["models"]["bert"]["passes"].append({3: []}),
-        {"extract": SHARDS, "probe_hidden": 2, **MERGES},
+        {"extract": SHARDS, "probe_hidden": 2, **ANEW},
     ),
     "a pass with an SAE": (
         lambda config: config["models"]["bert"]["passes"].append({3: [64]}),
-        {"residuals": 1, "train_sae": 1, "prepare_sae": 1, "extract": SHARDS, "probe_hidden": 2, **PROBES},
+        {"residuals": 1, "train_sae": 1, "prepare_sae": 1, "extract": SHARDS, "probe_hidden": 2, **PROBES, **ANEW},
     ),
     "a pass of the control": (
         lambda config: config["models"]["random"]["passes"].append({2: []}),
-        {"extract": SHARDS, "probe_hidden": 2, **MERGES},
+        {"extract": SHARDS, "probe_hidden": 2, **ANEW},
     ),
     "spelling": (lambda config: config["grid"].update(thresholds=["none", "1.00", "q50.0"]), {}),
 }
@@ -113,8 +116,8 @@ def test_data_that_are_touched_and_data_that_change(copy):
     os.utime(copy / "weather.csv")
     assert planned(copy) == {}
     texts("w", 120, 5).write_csv(copy / "weather.csv")
-    trained = {"residuals": 1, "train_sae": 1, "prepare_sae": 1, **PROBES}  # the SAE is trained on these texts too
-    jobs = {"examples": 1, "extract": SHARDS + 3, "probe_hidden": 4 + 1, "probe_text": 1, **trained}
+    trained = {"residuals": 1, "train_sae": 1, "prepare_sae": 1, **PROBES, **ANEW}  # the SAE is trained on these texts too
+    jobs = {"examples": 1, "extract": SHARDS + 3, "probe_hidden": 4 + 1, **TEXT, **trained}
     assert planned(copy) == jobs
 
 
@@ -137,21 +140,23 @@ def test_reformatted_and_touched_code_reruns_nothing(study, source):
     assert planned(study, "--snakefile", str(source)) == {}
 
 
-ENCODED = {"extract": SHARDS, "probe_hidden": 4, **PROBES}  # of the model that has an SAE
+ENCODED = {"extract": SHARDS, "probe_hidden": 4, **PROBES, **ANEW}  # of the model that has an SAE
+ACTIVATIONS = {"extract": 2 * SHARDS, "probe_hidden": 6, **PROBES, **ANEW}
 STAGES = {
     "examples": {
         **{"examples": 2, "residuals": 1, "train_sae": 1, "prepare_sae": 1, "extract": 2 * SHARDS},
-        **{"probe_hidden": 6, "probe_text": 2, **PROBES},
+        **{"probe_hidden": 6, "probe_tfidf": 2, "probe_length": 2, **PROBES, **ANEW},
     },
+    "weights": {"weights": 2, "residuals": 1, "train_sae": 1, "prepare_sae": 1, **ACTIVATIONS},
     "residuals": {"residuals": 1, "train_sae": 1, "prepare_sae": 1, **ENCODED},
     "train_sae": {"train_sae": 1, "prepare_sae": 1, **ENCODED},
     "prepare_sae": {"prepare_sae": 1, **ENCODED},
-    "activations": {"extract": 2 * SHARDS, "probe_hidden": 6, **PROBES},
+    "activations": ACTIVATIONS,
     "features": PROBES,
-    "probes": {"probe": 2, "probe_hidden": 6, "probe_text": 2, **MERGES},
-    "tables": MERGES,
+    "probes": {"probe_sae": 2, "probe_hidden": 6, "probe_tfidf": 2, "probe_length": 2, **MERGES},
+    "tables": ANEW,
     "claims": {"claims": 1, "draw_claims": 1},
-    "figures": {"draw": 1, "draw_claims": 1},
+    "figures": {"draw_tables": 1, "draw_claims": 1},
 }
 
 

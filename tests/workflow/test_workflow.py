@@ -32,7 +32,7 @@ def test_every_cell_is_in_the_tables(study):
 
 
 def test_a_stage_reads_back_as_one_table(study):
-    pattern = str(study / "results/probes/**/scores.parquet")
+    pattern = str(study / "results/probes/features=sae/**/scores.parquet")
     cells = pl.scan_parquet(pattern, hive_partitioning=True, try_parse_hive_dates=False).collect()
     assert {"model", "layer", "width", "data", "pooling", "threshold", "split", "macro_f1"} <= set(cells.columns)
 
@@ -143,13 +143,14 @@ def test_transfers_are_drawn(transferred):
 
 def test_a_scenario_touches_no_features(copy):
     change(copy, lambda config: config.update(transfers={"move": SCENARIO}))
-    jobs = {"transfer": 3, "transfer_hidden": 9, "transfer_tfidf": 3, "transfer_tables": 1, "draw_transfer": 3}
+    jobs = {"transfer_sae": 3, "transfer_hidden": 9, "transfer_tfidf": 3, "transfer_tables": 1}
+    jobs["draw_transfer_tables"] = 1
     assert planned(copy) == jobs | {"claims": 1, "draw_claims": 1}
     cell = "model=bert/layer=2/pooling=mean/scores.parquet"
-    file = f"results/transfer/hidden/scenario=move/source=own/{cell}"
+    file = f"results/transfer/features=hidden/scenario=move/source=own/{cell}"
     snakemake(copy, "--", file)
     native = pl.read_parquet(copy / file).filter(target="own", fraction=1.0)["macro_f1", "C", "roc_auc_low"]
-    alone = "results/baselines/hidden/model=bert/layer=2/data=own/pooling=mean/scores.parquet"
+    alone = "results/probes/features=hidden/model=bert/layer=2/data=own/pooling=mean/scores.parquet"
     assert native.equals(pl.read_parquet(copy / alone)["macro_f1", "C", "roc_auc_low"])
 
 
@@ -159,7 +160,7 @@ def test_a_target_touches_no_features(transferred):
     before = (transferred / "study.yaml").read_text()
     change(transferred, lambda config: config["transfers"]["move"].update(targets=["weather", "own", "moved"]))
     jobs = planned(transferred, *MOVED)
-    assert jobs == {"transfer": 3, "transfer_tfidf": 3, "transfer_tables": 1, "draw_transfer": 2}
+    assert jobs == {"transfer_sae": 3, "transfer_tfidf": 3, "transfer_tables": 1, "draw_transfer_tables": 1}
     (transferred / "study.yaml").write_text(before)
 
 
@@ -184,10 +185,10 @@ def two_recipes(study, tmp_path) -> Path:
 
 
 def test_recipes_with_the_same_texts_share_a_cache(two_recipes):
-    once = ("examples", "residuals", "extract", "probe_text", "tables")
+    once = ("examples", "residuals", "extract", "probe_tfidf", "probe_length", "tables")
     jobs = planned(two_recipes)
     assert {rule: jobs[rule] for rule in once} == dict.fromkeys(once, 1)
-    assert (jobs["train_sae"], jobs["prepare_sae"], jobs["probe"]) == (2, 2, 2)
+    assert (jobs["train_sae"], jobs["prepare_sae"], jobs["probe_sae"]) == (2, 2, 2)
     change(two_recipes, lambda config: config["saes"]["topk"]["train"].update(tokens=2048))
     assert planned(two_recipes) == jobs | {"residuals": 2}
 
@@ -244,7 +245,7 @@ def test_probes_are_carried_across_a_match(matched):
     said = tables["match_claims"].group_by(pl.col("claim").str.ends_with("random match")).agg("verdict")
     said = dict(said.iter_rows())
     assert set(said[True]) == {None} and set(said[False]) <= {"holds", "fails", "undecided"}
-    matches = tables["matches"].filter(match="shared", over="tokens", kind="one_to_one")
+    matches = tables["matches"].filter(match="shared", over="tokens", pairing="one_to_one")
     assert matches["itself"].min() > 0.9 and matches["svcca"].min() > 0.9
     saes = pl.read_csv(matched / "results/tables/saes.csv").filter(model="twin")
     assert saes["variance_explained"].null_count() == 0
@@ -257,7 +258,7 @@ def test_another_match_recomputes_nothing(matched, tmp_path):
     folder = Path(shutil.copytree(matched, tmp_path / "copy"))
     assert "Nothing to be done" in snakemake(folder)
     change(folder, lambda config: config["matches"].update(more=config["matches"]["apart"] | {"texts": ["own"]}))
-    merges = {"match_tables": 1, "draw_match": 3, "claims": 1, "draw_claims": 1}
+    merges = {"match_tables": 1, "draw_match_tables": 1, "claims": 1, "draw_claims": 1}
     assert planned(folder) == {"match": 1, "carry": 1, **merges}
     change(folder, lambda config: config["matches"]["apart"].update(data=["weather", "own"]))
     assert planned(folder) == {"match": 1, "carry": 2, **merges}

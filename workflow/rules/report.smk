@@ -111,7 +111,7 @@ for stage in results.drawn(STUDY):
         group:
             "results"
         conda:
-            "../../envs/figures.yaml"
+            "../../envs/probes.yaml"
         resources:
             mem_mb=grows(2000),
             runtime=grows(20),
