@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import fails
+from studies import study_of
 from tessera.base.errors import TesseraError
 from tessera.examples.examples import count_examples, describe, load_examples
 from tessera.examples.splits import assign_parts, classes, nested, shuffled
 
-SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 NAMES = {"text": "text", "label": "label"}
 
 
@@ -263,7 +264,7 @@ def test_count_examples(tmp_path):
     shifts = {"fr": {"path": str(tmp_path / "shift.csv")}}
     local = {"path": str(tmp_path / "data.csv"), **NAMES, "max_examples": 50, "shifts": shifts}
     remote = {"hub": "nobody/nothing", "max_examples": 500, "shifts": shifts}
-    study = {"seed": 0, "probe": {"folds": 5}, "datasets": {"local": local, "remote": remote}}
+    study = study_of(probe={"folds": 5}, datasets={"local": local, "remote": remote})
     assert count_examples("local", study) == 56
     assert count_examples("remote", study) == 506
 
@@ -408,7 +409,7 @@ def test_absent_package(tmp_path):
 
 def test_hub_data_set_that_is_not_there(tmp_path):
     code = (
-        "from tessera.data import load_examples\n"
+        "from tessera.examples.examples import load_examples\n"
         "spec = {'hub': 'nobody/nothing', 'hub_split': 'train', 'text': 'text', 'label': 'label'}\n"
         "try:\n"
         "    load_examples('d', spec, seed=0, folds=5)\n"

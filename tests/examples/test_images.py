@@ -8,12 +8,13 @@ import polars as pl
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from studies import study_of
 from tessera.base.errors import TesseraError
 from tessera.base.files import write_parquet
 from tessera.examples.examples import count_examples, describe, load_examples, read_examples
 from tessera.examples.images import decode
 from tessera.examples.splits import assign_parts, nested, shuffled
-from tessera.features.pixels import pixels
+from tessera.features.pixels import read_pixels
 
 ROWS = 60
 
@@ -157,13 +158,13 @@ def test_columns_that_hold_no_images(table):
 
 def test_what_can_be_told_without_decoding_is_told_at_the_start(table):
     frame, spec = table
-    study = {"datasets": {"d": {**spec, "image": "nope"}}, "seed": 0, "probe": {"folds": 2}}
+    study = study_of(datasets={"d": {**spec, "image": "nope"}}, probe={"folds": 2})
     frame.write_parquet(spec["path"])
     with pytest.raises(TesseraError, match="no column 'nope'"):
         count_examples("d", study)
     broken = frame.with_columns(img=pl.Series([b"x", *frame["img"][1:]]))
     broken.write_parquet(spec["path"])
-    study["datasets"]["d"]["image"] = "img"
+    study.datasets["d"]["image"] = "img"
     assert count_examples("d", study) == ROWS
 
 
@@ -221,7 +222,7 @@ def test_pixels_of_the_same_size_are_the_image(table, contents, tmp_path):
     write_parquet(file, examples, rows=7)
     assert read_examples(file).equals(examples.drop("image"))
     expected = np.stack([array(content) for content in contents[0]]).astype(np.float32)
-    np.testing.assert_array_equal(pixels(file, "rgb8"), expected.reshape(ROWS, -1))
-    assert pixels(file, "gray4").shape == (ROWS, 16)
+    np.testing.assert_array_equal(read_pixels(file, "rgb8"), expected.reshape(ROWS, -1))
+    assert read_pixels(file, "gray4").shape == (ROWS, 16)
     small = Image.open(io.BytesIO(contents[0][3])).convert("L").resize((4, 4), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(pixels(file, "gray4")[3], np.asarray(small, dtype=np.float32).ravel())
+    np.testing.assert_array_equal(read_pixels(file, "gray4")[3], np.asarray(small, dtype=np.float32).ravel())

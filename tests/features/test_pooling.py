@@ -5,9 +5,21 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import fails
+from studies import study_of
 from tessera.base.errors import TesseraError
 from tessera.base.files import parquet_writer, write_parquet
-from tessera.features.pooling import FEATURES_SCHEMA, pool, pool_shards, read_features
+from tessera.features.pooling import (
+    FEATURES_SCHEMA,
+    check_poolings,
+    parse_pooling,
+    pool,
+    pool_shards,
+    read_features,
+)
+from tessera.features.pooling import (
+    POOLINGS as REGISTERED,
+)
 
 WIDTH = 7
 POOLINGS = ["sum", "mean", "max", "last", "count", "top1", "top2", "top3", "top20"]
@@ -244,3 +256,22 @@ def test_damage_inside_a_file_is_noticed(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(TesseraError, match=r"features\.parquet cannot be read"):
             read_features(path)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "found"), [("sum", ("sum", ())), ("top1", ("topN", (1,))), ("top20", ("topN", (20,)))]
+)
+def test_a_pooling_is_a_name_and_perhaps_a_number(pooling, found):
+    assert parse_pooling(pooling) == found
+
+
+def test_every_registered_pooling_is_tested_here():
+    assert {parse_pooling(pooling)[0] for pooling in POOLINGS} == set(REGISTERED)
+
+
+@pytest.mark.parametrize("pooling", ["median", "top0", "top", "topN", "sum2", "top-1", "Sum", ""])
+def test_a_pooling_that_is_not_registered_is_refused_in_one_line(pooling):
+    study = study_of(grid={"poolings": ["sum", pooling]})
+    fails(
+        lambda: check_poolings(study), "config key grid.poolings[1]", repr(pooling), "sum, mean, max, last, count, topN"
+    )

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from tessera import aligned, carried, maps
 from tessera.features.pooling import pool
-from tessera.features.spaces import Thresholding
+from tessera.features.spaces import Standardised, Thresholding
+from tessera.matching import alignment, carry, pairings
 from tessera.matching.pairings import HIDDEN_POOLING, Sides, directions, draw_directions
 from tessera.probes.metrics import with_interval
 from tessera.probes.task import Task, read_probe
@@ -73,25 +73,26 @@ def side(task, example_N, acts_NW, hidden_ND, poolings=POOLINGS, thresholds=THRE
             thresholding = Thresholding.fit(features_EW[task.train_E], threshold)
             cell = task.run(thresholding.apply(features_EW), thresholding)
             probes[pooling, threshold, "none"] = read_probe(cell.scores, cell.coefficients, task.classes)
-    mean = task.run(carried.standardise(hidden["mean"][task.train_E])(hidden["mean"]))
-    return carried.Side(features, hidden, probes, {"mean": read_probe(mean.scores, mean.coefficients, task.classes)[0]})
+    scale = Standardised(hidden["mean"][task.train_E])
+    mean = task.run(scale.apply(hidden["mean"]), scale)
+    return carry.Side(features, hidden, probes, {"mean": read_probe(mean.scores, mean.coefficients, task.classes)[0]})
 
 
-def carry(frame, task, sides, tokens=None, same=False, seed=0):
-    """Maps found on the training rows, and what every condition scores."""
-    rows = aligned.training_texts(frame)
+def carry_over(frame, task, sides, tokens=None, same=False, seed=0):
+    """Pairings found on the training rows, and what every condition scores."""
+    rows = alignment.training_texts(frame)
     features = {
         pooling: {name: one.features[pooling][rows] for name, one in sides.items()} for pooling in sides["a"].features
     }
     needed = {HIDDEN_POOLING.get(pooling, "mean") for pooling in features} | {"mean"}
     hidden = {pooling: {name: one.hidden[pooling][rows] for name, one in sides.items()} for pooling in needed}
-    found = maps.find(Sides(features, hidden, tokens, same, seed))
+    found = pairings.find(Sides(features, hidden, tokens, same, seed))
     ridges = {
-        (source, "mean"): carried.ridge(hidden["mean"][target], hidden["mean"][source])
+        (source, "mean"): carry.ridge(hidden["mean"][target], hidden["mean"][source])
         for source, target in ("ab", "ba")
     }
-    answers = carried.answer(task, sides, found["maps"], ridges, seed)
-    return found, answers, carried.score(task, answers)[0], carried.claims({"one": (task, answers)})
+    answers = carry.answer(task, sides, found["pairings"], ridges, seed)
+    return found, answers, carry.score(task, answers)[0], carry.claims({"one": (task, answers)})
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +110,18 @@ def planted():
     }
     training = np.isin(example_N, np.flatnonzero(task.train_E))
     tokens = {"a": sp.csr_array(acts_NW[training]), "b": sp.csr_array(other_NW[training])}
-    return order, *carry(frame, task, sides, tokens)
+    return order, *carry_over(frame, task, sides, tokens)
 
 
 def test_the_planted_permutation_is_recovered_over_examples_and_tokens(planted):
     order, found = planted[:2]
-    for (source, over, pooling, kind), rows in found["maps"].group_by("source", "over", "pooling", "kind"):
-        if kind in maps.KINDS:
+    for (source, over, pooling, pairing), rows in found["pairings"].group_by("source", "over", "pooling", "pairing"):
+        if pairing in pairings.MATCHED:
             partner = rows["partner"].to_numpy()
             expected = np.argsort(order) if source == "a" else order
-            assert (partner == expected[rows["latent"].to_numpy()]).all(), (over, pooling, kind)
+            assert (partner == expected[rows["latent"].to_numpy()]).all(), (over, pooling, pairing)
             assert len(rows) == WIDTH and rows["above_null"].all()
-    matches = found["matches"].filter(kind="one_to_one")
+    matches = found["matches"].filter(pairing="one_to_one")
     assert set(matches["over"]) == {"examples", "tokens"}
     assert matches["svcca"].min() > 0.999 > 0.6 > matches["svcca_null"].max()
 
@@ -133,7 +134,7 @@ def test_a_carried_probe_says_exactly_what_it_says_at_home(planted):
         if one.place["features"] == "sae" and one.place["condition"] == "source"
     }
     assert len(at_home) == 2 * len(POOLINGS) * len(THRESHOLDS)
-    carried_over = [one for one in answers if one.place["condition"] in maps.KINDS]
+    carried_over = [one for one in answers if one.place["condition"] in pairings.MATCHED]
     assert len(carried_over) == len(at_home) * 2 * 2
     for one in carried_over:
         same = at_home[one.place["source"], one.place["pooling"], one.place["threshold"]]
@@ -176,7 +177,7 @@ def test_unrelated_latents_never_transfer(case, seed):
     b_NW = random_encoder(other_ND, [seed, 2])
     few = {"poolings": ["sum", "max"], "thresholds": ["none", "q50"]}
     sides = {"a": side(task, example_N, a_NW, hidden_ND, **few), "b": side(task, example_N, b_NW, other_ND, **few)}
-    claims = carry(frame, task, sides)[-1]
+    claims = carry_over(frame, task, sides)[-1]
     assert "holds" not in claims.filter(claim="latents transfer")["verdict"].to_list()
 
 
@@ -186,11 +187,11 @@ def test_the_same_sae_is_also_carried_latent_by_latent():
     few = {"poolings": ["sum"], "thresholds": ["none"]}
     acts_NW = random_encoder(hidden_ND, 1)
     one = side(task, example_N, acts_NW, hidden_ND, **few)
-    found, answers, _, claims = carry(frame, task, {"a": one, "b": one}, same=True)
+    found, answers, _, claims = carry_over(frame, task, {"a": one, "b": one}, same=True)
     said = {one.place["condition"]: one.predicted_RE[0] for one in answers if one.place["features"] == "sae"}
     assert (said["identity"] == said["source"]).all()
-    assert found["matches"].filter(kind="one_to_one")["itself"].to_list() == [1, 1]
-    assert set(claims["kind"]) == {"one_to_one", "identity"}
+    assert found["matches"].filter(pairing="one_to_one")["itself"].to_list() == [1, 1]
+    assert set(claims["pairing"]) == {"one_to_one", "identity"}
 
 
 def test_directions_are_active_as_often_as_asked():
@@ -200,7 +201,7 @@ def test_directions_are_active_as_often_as_asked():
     drawn_EW, tau_W = directions(hidden_ED, weights_DW, active_W)
     assert ((drawn_EW > 0).sum(axis=0) == active_W).all()
     rows = pl.DataFrame({"latent": [4, 1], "partner": [2, 3], "scale": [2.0, 0.5], "tau": tau_W[[2, 3]]})
-    moved = maps.Map.of(rows).apply_directions(hidden_ED, weights_DW, 6).toarray()
+    moved = pairings.Map.of(rows).apply_directions(hidden_ED, weights_DW, 6).toarray()
     np.testing.assert_allclose(moved[:, 4], 2 * drawn_EW.toarray()[:, 2], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moved[:, 1], drawn_EW.toarray()[:, 3] / 2, rtol=1e-4, atol=1e-5)
     assert not moved[:, [0, 2, 3, 5]].any()
@@ -208,7 +209,7 @@ def test_directions_are_active_as_often_as_asked():
 
 def test_draws_widen_the_interval():
     values_RB = np.tile(np.array([[0.2], [0.4], [0.6]]), (1, 2001))
-    found = with_interval("f1", carried.over_draws(values_RB, 0))
+    found = with_interval("f1", carry.over_draws(values_RB, 0))
     assert found["f1"] == pytest.approx(0.4) and (found["f1_low"], found["f1_high"]) == (0.2, 0.6)
 
 
@@ -216,7 +217,7 @@ def test_ridge_maps_what_is_linear():
     generator = np.random.default_rng(0)
     target_ED = generator.standard_normal((200, 10)).astype(np.float32)
     source_EF = (target_ED @ generator.standard_normal((10, 7)) + 2).astype(np.float32)
-    np.testing.assert_allclose(carried.ridge(target_ED, source_EF)(target_ED), source_EF, atol=0.02)
+    np.testing.assert_allclose(carry.ridge(target_ED, source_EF)(target_ED), source_EF, atol=0.02)
 
 
 def test_read_probe_is_the_probe_that_was_written():
@@ -243,7 +244,7 @@ def tokens_of(texts, vocabulary=lambda word: ord(word[0]), width=3):
 def test_tokens_are_aligned_where_the_tokenizers_agree(caplog):
     texts = ["a b c", "d e", "f g h i"]
     a, b = tokens_of(texts), tokens_of(["a b c", "d x", "f g h i"])
-    found = aligned.align([a], [b], ["one", "other"])
+    found = alignment.align([a], [b], ["one", "other"])
     assert found["a"].shape == found["b"].shape == (7, 3)
     assert (found["a"] != found["b"]).nnz == 0
     assert not caplog.records
@@ -252,7 +253,7 @@ def test_tokens_are_aligned_where_the_tokenizers_agree(caplog):
 def test_tokenizers_that_differ_are_said_to(caplog):
     texts = ["a b c", "d e", "f g h i"]
     other = tokens_of(texts, lambda word: 1000 - ord(word[0]))
-    assert aligned.align([tokens_of(texts)], [other], ["one", "other"]) is None
+    assert alignment.align([tokens_of(texts)], [other], ["one", "other"]) is None
     assert "one and other read 0 of 3 texts as the same tokens" in caplog.text
     longer = tokens_of([text + " z" for text in texts])
-    assert aligned.align([tokens_of(texts)], [longer], ["one", "other"]) is None
+    assert alignment.align([tokens_of(texts)], [longer], ["one", "other"]) is None

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from asis import AsIs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -174,21 +175,21 @@ def test_C_has_the_best_mean_macro_f1_over_the_folds(classes):
 def test_among_equal_C_the_smallest_is_chosen_in_any_order_of_the_grid():
     frame = examples()
     features_EK = planted(frame, strength=10)
-    chosen = [Task(frame, **SETTINGS | {"C": grid}).run(features_EK).scores["C"][0] for grid in (C, C[::-1])]
+    chosen = [Task(frame, **SETTINGS | {"C": grid}).run(features_EK, AsIs()).scores["C"][0] for grid in (C, C[::-1])]
     assert chosen == [C[0], C[0]]
 
 
 def test_test_examples_change_nothing_about_the_probe():
     frame = examples(repeated=0)
     features_EK = planted(frame, strength=0.3)
-    first = Task(frame, **SETTINGS).run(features_EK)
+    first = Task(frame, **SETTINGS).run(features_EK, AsIs())
     test_E = np.flatnonzero(frame["split"] == "test")
     shuffle = np.random.default_rng(1).permutation
     other_E = np.arange(len(frame))
     other_E[test_E] = shuffle(test_E)
     labels = frame["label"].gather(other_E)
     other_E[test_E] = shuffle(test_E)
-    second = Task(frame.with_columns(label=labels), **SETTINGS).run(features_EK[other_E] * 1.0)
+    second = Task(frame.with_columns(label=labels), **SETTINGS).run(features_EK[other_E] * 1.0, AsIs())
     assert second.coefficients.equals(first.coefficients)
     for column in ("C", "cv_macro_f1", "training_examples", "n_features", "density"):
         assert second.scores[column].to_list() == first.scores[column].to_list()
@@ -246,7 +247,7 @@ def test_scores_equal_sklearn_on_the_predictions(classes):
     frame = examples(classes=classes)
     frame = frame.with_columns(split=pl.when(pl.col("example") % 7 == 0).then(pl.lit("fr")).otherwise("split"))
     task = Task(frame, **SETTINGS)
-    cell = task.run(planted(frame, strength=0.3))
+    cell = task.run(planted(frame, strength=0.3), AsIs())
     assert sorted(cell.scores["split"]) == ["fr", "test"]
     for row in cell.scores.to_dicts():
         predictions = cell.predictions.filter(split=row["split"])
@@ -288,7 +289,7 @@ def test_coefficients_give_the_predictions_back(classes):
 
 def test_two_runs_are_equal_apart_from_the_seconds():
     frame = examples(classes=3)
-    first, second = (Task(frame, **SETTINGS).run(planted(frame, strength=0.3)) for _ in range(2))
+    first, second = (Task(frame, **SETTINGS).run(planted(frame, strength=0.3), AsIs()) for _ in range(2))
     assert first.scores.equals(second.scores)
     assert first.predictions.equals(second.predictions)
     assert first.coefficients.equals(second.coefficients)
@@ -296,7 +297,7 @@ def test_two_runs_are_equal_apart_from_the_seconds():
 
 def test_a_cell_reads_back(tmp_path):
     frame = examples()
-    cell = Task(frame, **SETTINGS).run(planted(frame))
+    cell = Task(frame, **SETTINGS).run(planted(frame), AsIs())
     names = ["scores", "predictions", "coefficients"]
     cell.write(str(tmp_path / f"{name}.parquet") for name in names)
     for name in names:

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from asis import AsIs
 from sklearn.feature_selection import SelectKBest, f_classif
 from tessera.probes.selection import METHODS, Selected, select
 from tessera.probes.task import Task
@@ -98,6 +99,11 @@ def examples(label_E, test_E):
     )
 
 
+def chosen(task, features_EW, selection):
+    """The columns that a selection keeps, chosen on a task's training rows."""
+    return select(features_EW[task.train_E], task.label_E[task.train_E], task.fold_E, [selection])[selection]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_on_noise_the_cross_validated_score_is_chance(method):
     """Ten columns of 2,000, chosen on all training rows, would tell random labels apart in the folds."""
@@ -105,10 +111,10 @@ def test_on_noise_the_cross_validated_score_is_chance(method):
     features_EW = sp.csr_array((generator.random((200, 2000)) < 0.2).astype(np.float32))
     label_E = np.arange(200) % 2
     task = Task(examples(label_E, np.arange(200) >= 160), **SETTINGS)
-    selected = task.select(features_EW, [f"{method}-10"])[f"{method}-10"]
-    cell = task.run(features_EW, None, selected)
+    selected = chosen(task, features_EW, f"{method}-10")
+    cell = task.run(features_EW, AsIs(), selected)
     assert cell.scores["cv_macro_f1"][0] < 0.62
-    leaky = task.run(features_EW, None, Selected([selected.whole] * 4, selected.whole))
+    leaky = task.run(features_EW, AsIs(), Selected([selected.whole] * 4, selected.whole))
     assert leaky.scores["cv_macro_f1"][0] > 0.68
     assert cell.scores["n_features"][0] == 10
 
@@ -116,10 +122,10 @@ def test_on_noise_the_cross_validated_score_is_chance(method):
 def test_a_probe_on_all_columns_selected_is_the_probe_on_all():
     features_EW, label_E = planted()
     task = Task(examples(label_E, np.arange(240) >= 180), **SETTINGS)
-    whole = task.run(features_EW)
-    chosen = task.run(features_EW, None, task.select(features_EW, ["anova-60"])["anova-60"])
-    assert whole.scores.equals(chosen.scores)
-    assert whole.coefficients.equals(chosen.coefficients)
+    whole = task.run(features_EW, AsIs())
+    some = task.run(features_EW, AsIs(), chosen(task, features_EW, "anova-60"))
+    assert whole.scores.equals(some.scores)
+    assert whole.coefficients.equals(some.coefficients)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -134,8 +140,7 @@ def test_a_constant_matrix_keeps_a_column(method, value):
 def test_coefficients_name_the_selected_latents():
     features_EW, label_E = planted()
     task = Task(examples(label_E, np.arange(240) >= 180), **SETTINGS)
-    selected = task.select(features_EW, ["difference-3"])["difference-3"]
-    cell = task.run(features_EW, None, selected)
+    cell = task.run(features_EW, AsIs(), chosen(task, features_EW, "difference-3"))
     assert cell.coefficients["latent"].drop_nulls().to_list() == [7, 21, 40]
 
 

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
-from tessera import claims_figures, figures, transfer_figures
+from tessera.report import claim_figures, grid_figures, transfer_figures
 from tessera.results.contestants import ALL
 
 
@@ -30,7 +30,7 @@ def test_claims_count_verdicts_and_leave_out_the_row_of_all():
     each = [("holds", 0.1), ("holds", 0.2), ("undecided", 0.0), ("fails", -0.3)]
     rows = [row | {"on": str(n), "verdict": verdict, "difference": d} for n, (verdict, d) in enumerate(each)]
     rows.append(row | {"on": ALL, "verdict": "holds", "difference": 0.05})
-    assert "2 / 1 / 1" in texts(claims_figures.claims(pl.DataFrame(rows)))
+    assert "2 / 1 / 1" in texts(claim_figures.claims(pl.DataFrame(rows)))
 
 
 def test_behaviour_names_everyone_and_the_target():
@@ -38,7 +38,7 @@ def test_behaviour_names_everyone_and_the_target():
         {"data": "d", "split": "test", "target": "big", "role": role, "contestant": name, **interval(0.6)}
         for role, name in (("source", "SAE of small"), ("target", "SAE of big"), ("control", "TF-IDF"))
     ]
-    said = texts(claims_figures.behaviour(pl.DataFrame(rows)))
+    said = texts(claim_figures.behaviour(pl.DataFrame(rows)))
     assert {"SAE of small", "SAE of big", "TF-IDF", "d: what big did"} <= set(said)
 
 
@@ -78,7 +78,7 @@ def test_selected_latents_by_their_number():
         for threshold in ("none", "1.0")
         for selection, f1 in (("none", 0.8), ("anova-8", 0.6), ("anova-32", 0.7), ("l1-8", 0.65))
     ]
-    figure = figures.selection(pl.DataFrame(rows), "m")
+    figure = grid_figures.selection(pl.DataFrame(rows))
     assert {"real-valued", "binarised", "ANOVA F", "L1 path", "all latents"} <= set(texts(figure))
     line = next(line for line in figure.axes[0].lines if line.get_label() == "ANOVA F")
     np.testing.assert_allclose(line.get_ydata(), [0.65, 0.75])

@@ -3,7 +3,9 @@
 from html.parser import HTMLParser
 
 import polars as pl
-from tessera import pages
+from studies import study_of
+from tessera.report import pages
+from tessera.results.catalogue import TABLES, Table
 
 
 class Cells(HTMLParser):
@@ -28,32 +30,42 @@ class Cells(HTMLParser):
             self.text += data
 
 
+def entry(*columns):
+    return Table("best", "tables", "row", columns, about="About it.")
+
+
 def test_a_table_with_its_intervals():
     frame = {"name": ["a<b>&", "c"], "f1": [0.51234, None], "f1_low": [0.4, None], "f1_high": [0.6, None]}
-    table = pl.DataFrame(frame | {"empty": [None, None], "sure": [True, False], "cells_searched": [3, 4]})
-    found = Cells(pages.table_page("best", "About it.", table))
+    table = pl.DataFrame(frame | {"tau": [None, None], "converged": [True, False], "cells_searched": [3, 4]})
+    page = pages.table_page(entry(*table.columns), table)
+    found = Cells(page)
     assert found.rows == [
-        ["name", "f1", "sure", "cells searched"],
+        ["name", "f1", "converged", "cells searched"],
         ["a<b>&", "0.5123 [0.400, 0.600]", "yes", "3"],
         ["c", "", "no", "4"],
     ]
     assert "About it." in found.text
+    assert '<th title="did the solver converge?">' in page
 
 
 def test_a_long_table_says_what_it_leaves_out():
-    page = pages.table_page("scores", "All.", pl.DataFrame({"row": range(pages.LIMIT + 5)}))
+    page = pages.table_page(entry("examples"), pl.DataFrame({"examples": range(pages.LIMIT + 5)}))
     assert f"the first {pages.LIMIT} of {pages.LIMIT + 5} rows" in page
     assert len(Cells(page).rows) == pages.LIMIT + 1
 
 
 def test_an_empty_table_is_a_page_too():
-    assert Cells(pages.table_page("warnings", "None.", pl.DataFrame(schema=["warning"]))).rows == [["warning"]]
+    page = pages.table_page(TABLES["warnings"], pl.DataFrame(schema=["warning"]))
+    assert Cells(page).rows == [["warning"]]
 
 
 def test_the_study_page_holds_config_and_versions():
     facts = pl.DataFrame([["library", "torch", "activations", "2.13.0"]], schema=["kind", "name", "item", "value"],
                          orient="row")  # fmt: skip
-    page = pages.study_page({"seed": 3, "note": "<script>"}, facts, {"models": 1})
+    scores = pl.DataFrame({"split": ["test", "test", "shift"]})
+    study = study_of(models={"m": {}}, datasets={"d": {}, "e": {}}, probe={"note": "<script>"}, seed=3)
+    page = pages.study_page(study, {"scores": scores, "provenance": facts})
+    assert "1 models, 2 data sets, 2 cells." in page
     assert "seed: 3" in page and "library torch (activations): 2.13.0" in page
     assert "&lt;script&gt;" in page and "<script>" not in page
 

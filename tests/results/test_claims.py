@@ -207,7 +207,7 @@ def test_of_transfer(study):
 
 
 def test_claims_of_matches_stand_in_the_same_table():
-    place = {"match": "t", "data": "d", "source": "m/3/512", "target": "n/3/512", "kind": "one_to_one"}
+    place = {"match": "t", "data": "d", "source": "m/3/512", "target": "n/3/512", "pairing": "one_to_one"}
     place |= {"pooling": "sum", "threshold": "none", "selection": "none"}
     rows = [
         ("one_to_one > random match", 0.3, None),

@@ -5,45 +5,12 @@ import subprocess
 
 import polars as pl
 import pytest
+from tessera.base.code import code_facts, git_commit
 from tessera.base.digests import config_sha256
 from tessera.base.files import write_parquet
 from tessera.examples.digests import with_sources
-from tessera.results.provenance import (
-    code_facts,
-    collect,
-    fact_table,
-    git_commit,
-    hub_commit,
-    model_facts,
-    read_facts,
-    table_writer,
-)
-
-
-def test_a_folders_weights_are_hashed_file_by_file(tmp_path):
-    for name in ("model-1.safetensors", "model-2.safetensors", "config.json"):
-        (tmp_path / name).write_text(name)
-    source = {"path": str(tmp_path)}
-    names = ("model-1.safetensors", "model-2.safetensors")
-    hashed = [["model", "m", name, f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"] for name in names]
-    assert model_facts("m", source, source, 0) == hashed
-    drawn = model_facts("r", {"control_of": "m"}, source, 7)
-    assert [fact[2] for fact in drawn] == ["weights", "config.json"]
-    assert drawn[0][3] == "drawn from seed 7"
-
-
-def test_a_hub_models_commit_is_read_from_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    folder = tmp_path / "models--org--name"
-    (folder / "snapshots" / commit).mkdir(parents=True)
-    (folder / "snapshots" / commit / "config.json").write_text("{}")
-    (folder / "refs").mkdir()
-    (folder / "refs/main").write_text(commit)
-    assert hub_commit("org/name", None) == hub_commit("org/name", commit) == f"commit {commit}"
-    source = {"hub": "org/name"}
-    assert model_facts("m", source, source, 0) == [["model", "m", "hub org/name", f"commit {commit}"]]
-    assert hub_commit("org/other", None) == "commit unknown: not in the hub's cache"
+from tessera.results.provenance import collect, fact_table, read_facts
+from tessera.results.writing import Writer
 
 
 def test_a_checkout_names_its_commit_and_its_changes(tmp_path):
@@ -72,10 +39,10 @@ def test_facts_travel_with_files_and_meet_in_the_tables(tmp_path):
         write_parquet(tmp_path / name, pl.DataFrame({"x": [1]}), facts)
     write_parquet(tmp_path / "old", pl.DataFrame({"x": [1]}))
     assert read_facts(tmp_path / "1") == other and read_facts(tmp_path / "old") == []
-    examples = tmp_path / "examples.parquet"
+    examples = tmp_path / "data=d" / "examples.parquet"
     write_parquet(examples, with_sources(pl.DataFrame({"id": ["0"]}), {"/some/where/rows.csv": "0" * 64}))
     summaries = [str(tmp_path / name) for name in ("0", "1", "old")]
-    facts = collect(summaries, {"d": str(examples)}, {"seed": 0})
+    facts = collect(summaries, [str(examples)], {"seed": 0})
     table = fact_table(facts)
     assert len(table.unique()) == len(table)
     assert table["kind"].value_counts().sort("kind").rows()[:1] == [("code", 1)]
@@ -83,12 +50,12 @@ def test_facts_travel_with_files_and_meet_in_the_tables(tmp_path):
     assert found["data", "d", "examples.parquet"] == f"sha256:{hashlib.sha256(examples.read_bytes()).hexdigest()}"
     assert found["data", "d", "rows.csv"] == f"sha256:{'0' * 64}"
     assert found["config", "study", "as given"] == config_sha256({"seed": 0})
-    outputs = {"t": tmp_path / "t.parquet", "t_csv": tmp_path / "t.csv", "u": tmp_path / "u.parquet"}
-    write = table_writer(outputs, facts)
-    write("t", table)
-    write("u", table)
-    assert read_facts(outputs["t"]) == read_facts(outputs["u"]) == facts
-    assert pl.read_csv(outputs["t_csv"]).equals(pl.read_parquet(outputs["t"]))
+    outputs = {"provenance": tmp_path / "p.parquet", "provenance_csv": tmp_path / "p.csv"}
+    writer = Writer(outputs | {"predictions": tmp_path / "u.parquet"}, facts)
+    writer.write(provenance=table)
+    writer.write_parts("predictions", [table])
+    assert read_facts(outputs["provenance"]) == read_facts(tmp_path / "u.parquet") == facts
+    assert pl.read_csv(outputs["provenance_csv"]).equals(pl.read_parquet(outputs["provenance"]))
 
 
 @pytest.mark.parametrize("stage", ["activations", "tables"])

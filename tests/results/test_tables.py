@@ -9,7 +9,7 @@ from tessera.study.grid import CELL
 
 
 def write(tmp_path, place, **columns):
-    file = tmp_path / place / "scores.parquet"
+    file = tmp_path / "results/probes" / place / "scores.parquet"
     file.parent.mkdir(parents=True)
     pl.DataFrame(columns).write_parquet(file)
     return str(file)
@@ -17,15 +17,16 @@ def write(tmp_path, place, **columns):
 
 def cells(tmp_path):
     """Two SAE cells, a hidden one and a TF-IDF one of one data set."""
-    place = "model=m/layer=2/width=1k/data=d/pooling=sum/threshold={}"
-    return {
-        "sae": [
-            write(tmp_path, place.format(threshold), split="test", macro_f1=test, cv_macro_f1=cv)
-            for threshold, test, cv in (("0.50", 0.9, 0.5), ("q50", 0.6, 0.8))
-        ],
-        "hidden": [write(tmp_path, "model=m/layer=2/data=d/pooling=mean", split="test", macro_f1=0.7, cv_macro_f1=0.6)],
-        "tfidf": [write(tmp_path, "data=d/unit=word", split="test", macro_f1=0.5, cv_macro_f1=0.4)],
+    sae = "features=sae/model=m/layer=2/width=1k/data=d/pooling=sum/threshold={}"
+    found = {
+        sae.format("0.50"): (0.9, 0.5),
+        sae.format("q50"): (0.6, 0.8),
+        "features=hidden/model=m/layer=2/data=d/pooling=mean": (0.7, 0.6),
+        "features=tfidf/data=d/pooling=word": (0.5, 0.4),
     }
+    return [
+        write(tmp_path, place, split="test", macro_f1=test, cv_macro_f1=cv) for place, (test, cv) in found.items()
+    ]
 
 
 def test_cells_of_every_kind_stand_in_one_table(tmp_path):
@@ -44,17 +45,17 @@ def test_the_best_is_not_best_on_the_test_split(tmp_path):
 
 
 def test_a_study_without_saes(tmp_path):
-    assert merge_cells({"sae": []}).collect().shape == (0, len(CELL))
-    parts = cells(tmp_path) | {"sae": []}
+    assert merge_cells([]).collect().shape == (0, len(CELL))
+    parts = [file for file in cells(tmp_path) if "features=sae" not in file]
     best = best_cells(with_control(merge_cells(parts).collect(), {}))
     assert best["contestant"].unique().sort().to_list() == ["TF-IDF", "hidden states"]
 
 
 def test_merged_in_parts_is_the_same_table(tmp_path):
-    place = "model={}/layer={}/width=1k/data={}/pooling=sum/threshold={}"
+    place = "features=sae/model={}/layer={}/width=1k/data={}/pooling=sum/threshold={}"
     axes = itertools.product(["a", "b"], [10, 9], ["x", "d"], ["q50", "1.0", "none"])
     files = [write(tmp_path, place.format(*values), latent=[number, 0]) for number, values in enumerate(axes)]
-    whole = merge_cells({"sae": files}).collect()
+    whole = merge_cells(files).collect()
     for size in (1, 7, 100):
         assert pl.concat(merge_in_parts(files, size)).equals(whole)
     assert pl.concat(merge_in_parts([], 7)).columns == CELL

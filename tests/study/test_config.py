@@ -8,11 +8,9 @@ import pytest
 import yaml
 from tessera.base.errors import TesseraError
 from tessera.study.config import load, sae_folder
-from tessera.study.matches import same_sae
-from tessera.study.media import data_of
-from tessera.study.sae_entries import sae_entry, sae_owner
+from tessera.study.saes import same_sae
 
-SHIPPED = Path(__file__).parents[1] / "config" / "config.yaml"
+SHIPPED = Path(__file__).parents[2] / "config" / "config.yaml"
 
 
 @pytest.fixture
@@ -37,60 +35,60 @@ def put(config, key, value):
 
 def test_shipped_config_loads():
     study = load(yaml.safe_load(SHIPPED.read_text()))
-    assert study["probe"]["folds"] == 5
-    assert study["grid"]["thresholds"] == ["none", "1.0", "q50"]
-    assert study["models"]["minilm"]["passes"] == [{"1": ["512", "1k"], "3": ["512", "1k"]}]
+    assert study.probe["folds"] == 5
+    assert study.grid["thresholds"] == ["none", "1.0", "q50"]
+    assert study.models["minilm"]["passes"] == [{"1": ["512", "1k"], "3": ["512", "1k"]}]
 
 
 def test_defaults(config):
     study = load(config)
-    assert study["seed"] == 0
-    assert study["shard_size"] == 10000
-    assert study["probe"] == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000, "seed": 0}
-    assert study["baselines"] == {
+    assert study.seed == 0
+    assert study.shard_size == 10000
+    assert study.probe == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000, "seed": 0}
+    assert study.baselines == {
         "hidden": ["mean", "max", "last", "sum"],
         "tfidf": ["word", "char"],
         "length": True,
         "pixels": ["gray16", "rgb16"],
     }
-    assert (study["datasets"]["d"]["text"], study["datasets"]["d"]["label"]) == ("text", "label")
-    assert (study["models"]["m"]["dtype"], study["models"]["m"]["activation_dtype"]) == ("auto", "float16")
-    assert study["saes"]["s"]["train"]["k"] == 32
+    assert (study.datasets["d"]["text"], study.datasets["d"]["label"]) == ("text", "label")
+    assert (study.models["m"]["dtype"], study.models["m"]["activation_dtype"]) == ("auto", "float16")
+    assert study.saes["s"]["train"]["k"] == 32
 
 
 def test_given_values_stay(config):
     config |= {"seed": 7, "probe": {"folds": 3}, "baselines": {"tfidf": []}}
     study = load(config)
-    assert (study["seed"], study["probe"]["folds"], study["baselines"]["tfidf"]) == (7, 3, [])
-    assert study["probe"]["resamples"] == 1000
+    assert (study.seed, study.probe["folds"], study.baselines["tfidf"]) == (7, 3, [])
+    assert study.probe["resamples"] == 1000
 
 
 def test_load_leaves_its_argument_alone_and_shares_nothing_with_it(config):
     before = copy.deepcopy(config)
     study = load(config)
-    study["grid"]["poolings"].append("max")
+    study.grid["poolings"].append("max")
     assert config == before
 
 
 def test_load_of_a_loaded_study_changes_nothing(config):
     study = load(config)
-    assert load(study) == study
+    assert load(study.config).config == study.config
 
 
-def test_a_tuned_model_is_a_folder_and_reads_as_its_model_does(config):
+def test_a_tuned_model_has_no_folder_in_its_entry_and_reads_as_its_model_does(config):
     config["models"]["m"]["max_tokens"] = 64
     config["models"]["copy"] = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
     study = load(config)
-    assert study["models"]["copy"]["path"] == "results/models/model=copy"
-    assert study["models"]["copy"]["max_tokens"] == 64
-    assert study["models"]["copy"]["tuned"]["steps"] == 100
-    assert load(study) == study
+    assert "path" not in study.models["copy"]  # the plan names the folder, which the workflow makes
+    assert study.models["copy"]["max_tokens"] == 64
+    assert study.models["copy"]["tuned"]["steps"] == 100
+    assert load(study.config).config == study.config
 
 
 def test_axis_values_become_the_strings_of_paths(config):
     config["grid"]["thresholds"] = ["none", 1, 0.5, 1e-5, "q50"]
-    assert load(config)["grid"]["thresholds"] == ["none", "1.0", "0.5", "1e-05", "q50"]
-    assert load(config)["models"]["m"]["passes"] == [{"1": ["512", "2k"]}]
+    assert load(config).grid["thresholds"] == ["none", "1.0", "0.5", "1e-05", "q50"]
+    assert load(config).models["m"]["passes"] == [{"1": ["512", "2k"]}]
 
 
 TUNED = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
@@ -114,8 +112,7 @@ BAD = {
     "no passes": ("models/m/passes", [], ["config key models.m.passes", "non-empty"]),
     "missing passes": ("models/m", {"path": "x"}, ["config key models.m", "passes is missing"]),
     "missing thresholds": ("grid", {"poolings": ["sum"]}, ["config key grid", "thresholds is missing"]),
-    "unknown pooling": ("grid/poolings", ["median"], ["config key grid.poolings[0]", "'median'", "sum|mean|max"]),
-    "top of none": ("grid/poolings", ["top0"], ["config key grid.poolings[0]", "'top0'"]),
+    "a pooling that is no name": ("grid/poolings", ["../x"], ["config key grid.poolings[0]", "'../x'"]),
     "path and hub": (
         "datasets/d",
         {"path": "d.csv", "hub": "a/b", "max_examples": 100},
@@ -240,13 +237,13 @@ def test_a_source_called_joint(config):
     config["transfers"] = {"t": {"sources": ["d", "joint"]}}
     check(config, ["config key transfers.t.sources", "'joint'", "all sources together"])
     config["transfers"] = {"t": {"sources": ["d"], "targets": ["joint"]}}
-    assert load(config)["transfers"]["t"]["targets"] == ["joint"]
+    assert load(config).transfers["t"]["targets"] == ["joint"]
 
 
 def test_defaults_of_a_transfer(config):
     config["transfers"] = {"t": {"sources": ["d"]}}
     whole = {"sources": ["d"], "targets": ["d"], "joint": False, "translated": {}, "fractions": [1.0]}
-    assert load(config)["transfers"] == {"t": whole}
+    assert load(config).transfers == {"t": whole}
 
 
 def check(config, expected):
@@ -281,7 +278,7 @@ def test_a_whole_float_is_no_integer(config):
 
 def test_presets_load_offline():
     for preset in sorted(SHIPPED.parent.glob("*.yaml")):
-        assert load(yaml.safe_load(preset.read_text()))["datasets"]
+        assert load(yaml.safe_load(preset.read_text())).datasets
 
 
 @pytest.mark.parametrize(
@@ -305,7 +302,7 @@ def test_a_control_reads_as_its_model_does(config):
     config["models"]["m"] |= {"max_tokens": 24, "prepend_bos": True, "hook": "mlp_out"}
     config["models"]["drawn"] = {"control_of": "m", "passes": [{1: []}]}
     config["models"]["other"] = {"control_of": "m", "passes": [{1: []}], "hook": "attn_out"}
-    models = load(config)["models"]
+    models = load(config).models
     drawn = models["drawn"]
     assert (drawn["max_tokens"], drawn["prepend_bos"], drawn["hook"]) == (24, True, "mlp_out")
     assert models["other"]["hook"] == "attn_out"
@@ -319,9 +316,10 @@ def test_widths_from_entries_of_their_own(config, tmp_path):
     config["models"]["m"]["passes"] = [{1: [512, "64_mine"]}, {1: ["512_mine_too", "64_s"]}]
     config["saes"]["mine_too"] = config["saes"]["s"]
     config["models"]["n"] = {"control_of": "m", "passes": [{1: ["64_mine"]}]}
-    models = load(config)["models"]
+    study = load(config)
+    models = study.models
     assert models["m"]["passes"] == [{"1": ["512", "64_mine"]}, {"1": ["512_mine_too", "64_s"]}]
-    assert [sae_entry(models["m"], width) for width in ("512", "512_mine_too", "64_s")] == ["s", "mine_too", "s"]
+    assert [study.sae_entry("m", width) for width in ("512", "512_mine_too", "64_s")] == ["s", "mine_too", "s"]
     assert sae_folder(config["saes"]["mine"], "1", "64_mine") == tmp_path / "1" / "64"
     assert "saes" not in models["n"]
     config["models"]["m"]["passes"] = [{2: ["64_mine"]}]
@@ -344,11 +342,11 @@ def paired(config):
 
 def test_matches_and_borrowed_saes(paired):
     study = load(paired)
-    assert load(study) == study
-    assert study["matches"]["apart"]["a"] == {"model": "m", "layer": "1", "width": "512"}
-    assert study["matches"]["apart"]["data"] == ["d"]
-    assert [same_sae(study["matches"][name], study) for name in ("apart", "shared")] == [False, True]
-    owners = [sae_owner("twin", width, study) for width in ("512", "512_base")]
+    assert load(study.config).config == study.config
+    assert study.matches["apart"]["a"] == {"model": "m", "layer": "1", "width": "512"}
+    assert study.matches["apart"]["data"] == ["d"]
+    assert [same_sae(study.matches[name], study) for name in ("apart", "shared")] == [False, True]
+    owners = [study.sae_owner("twin", width) for width in ("512", "512_base")]
     assert owners == [("twin", "512"), ("m", "512")]
 
 
@@ -405,11 +403,11 @@ def images(config, tmp_path):
 
 def test_images_and_texts_in_one_study(images):
     study = load(images)
-    assert data_of(study, "m") == ["d"] and data_of(study, "v") == ["i"]
-    assert "text" not in study["datasets"]["i"] and "reads" not in study["models"]["m"]
-    assert load(study) == study
+    assert study.data_of("m") == ["d"] and study.data_of("v") == ["i"]
+    assert "text" not in study.datasets["i"] and "reads" not in study.models["m"]
+    assert load(study.config).config == study.config
     images["models"]["c"] = {"control_of": "v", "passes": [{1: []}]}
-    assert data_of(load(images), "c") == ["i"]
+    assert load(images).data_of("c") == ["i"]
 
 
 NEW = {"config": {"model_type": "vit", "num_hidden_layers": 2}, "data": "i"}

@@ -1,13 +1,15 @@
 """The grid: what its labels mean and which cells it has."""
 
 import pytest
-from tessera import grid
-from tessera.study.grid import layer_cells, parse_threshold, parse_width, pass_of, sae_cells
+from studies import study_of
+from tessera.study import paths
+from tessera.study.grid import parse_threshold, parse_width
 
 MODELS = {
     "m": {"passes": [{"1": ["512", "2k"], "3": []}, {"3": ["512"], "1": ["4k"]}]},
     "control": {"passes": [{"3": ["512"]}]},
 }
+STUDY = study_of(models=MODELS)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_threshold_that_does_not_parse(text):
 
 
 def test_sae_cells_are_every_width_of_every_pass():
-    cells = [tuple(cell.values()) for cell in sae_cells(MODELS)]
+    cells = [tuple(cell.values()) for cell in STUDY.sae_cells()]
     assert cells == [
         ("m", 0, "1", "512"),
         ("m", 0, "1", "2k"),
@@ -66,25 +68,25 @@ def test_sae_cells_are_every_width_of_every_pass():
         ("m", 1, "1", "4k"),
         ("control", 0, "3", "512"),
     ]
-    assert list(next(sae_cells(MODELS))) == ["model", "number", "layer", "width"]
+    assert list(next(STUDY.sae_cells())) == ["model", "number", "layer", "width"]
 
 
 def test_layer_cells_are_every_layer_once():
-    assert [tuple(cell.values()) for cell in layer_cells(MODELS)] == [("m", 0, "1"), ("m", 0, "3"), ("control", 0, "3")]
+    assert [tuple(cell.values()) for cell in STUDY.layer_cells()] == [("m", 0, "1"), ("m", 0, "3"), ("control", 0, "3")]
 
 
 def test_pass_of():
-    assert pass_of(MODELS, "m", "3") == 0
-    assert pass_of(MODELS, "m", "3", "512") == 1
-    assert pass_of(MODELS, "m", "1", "4k") == 1
+    assert STUDY.pass_of("m", "3") == 0
+    assert STUDY.pass_of("m", "3", "512") == 1
+    assert STUDY.pass_of("m", "1", "4k") == 1
     with pytest.raises(KeyError):
-        pass_of(MODELS, "m", "2")
+        STUDY.pass_of("m", "2")
 
 
 def test_short_names():
     path = "results/probes/model=m/layer=1/width=1k/data=d/pooling=sum/scores.parquet"
-    assert grid.short_name(path) == "m/1/1k/d/sum"
+    assert paths.short_name(path) == "m/1/1k/d/sum"
     for place in ("m", "m/1", "/m/1/1k/", "m/1/1k/d/sum"):
-        assert grid.is_within(path, place)
+        assert paths.is_within(path, place)
     for place in ("", "/", "m/1/1", "1k", "m/1/1k/d/sum/1.0"):
-        assert not grid.is_within(path, place)
+        assert not paths.is_within(path, place)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tessera import releases
 from tessera.base.errors import TesseraError
 from tessera.models.forward import catch
 from tessera.models.text import tokenise
 from tessera.saes.encoders import Scratch, load_encoder
 from tessera.saes.preparing import prepare
+from tessera.study import releases
 
 GEMMA = {"release": "gemma-scope-2b-pt-res", "id": "layer_{layer}/width_{width}/average_l0_{l0}"}
 GEMMA_2 = {"release": "gemma-scope-2-4b-pt-res", "id": "layer_{layer}_width_{width}_l0_{l0}"}

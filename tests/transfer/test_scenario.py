@@ -9,9 +9,10 @@ import scipy.sparse as sp
 from refusals import fails
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from studies import study_of
 from tessera.base.errors import TesseraError
-from tessera.features.spaces import Thresholding, standardise
-from tessera.features.tfidf import tfidf
+from tessera.features.spaces import Standardised, Thresholding
+from tessera.features.tfidf import Ngrams
 from tessera.probes.task import Task
 from tessera.results.tables import best_transfers
 from tessera.transfer.crossings import crossing, crossings
@@ -55,11 +56,11 @@ def planted(frame, columns=12, seed=0):
 def kind_of(kind, frames, columns=12):
     """Features of every data set, and what is fitted on the training rows."""
     if kind == "tfidf":
-        return {data: frame["text"].to_numpy() for data, frame in frames.items()}, partial(tfidf, unit="word")
+        return {data: frame["text"].to_numpy() for data, frame in frames.items()}, partial(Ngrams, pooling="word")
     sparse = {data: planted(frame, columns) for data, frame in frames.items()}
     if kind == "hidden":
-        return {data: features_EW.toarray() for data, features_EW in sparse.items()}, standardise
-    return sparse, partial(Thresholding.space, threshold=kind)
+        return {data: features_EW.toarray() for data, features_EW in sparse.items()}, Standardised
+    return sparse, partial(Thresholding.fit, threshold=kind)
 
 
 def run(frames, sources, targets, translated=None, fractions=(1.0,), kind="none", features=None, **settings):
@@ -82,7 +83,8 @@ def test_the_diagonal_is_the_task_itself(kind, labels):
     frames = {"a": examples("a", labels=labels)}
     found = run(frames, ["a"], ["a"], fractions=[0.6, 1], kind=kind)
     features, space = kind_of(kind, frames)
-    expected = Task(frames["a"], **SETTINGS).run(space(features["a"][rows_of(frames["a"], "train")])(features["a"]))
+    fitted = space(features["a"][rows_of(frames["a"], "train")])
+    expected = Task(frames["a"], **SETTINGS).run(fitted.apply(features["a"]), fitted)
     scores = found["scores"].filter(fraction=1.0)
     assert scores["condition"].to_list() == ["native"]
     shared = [column for column in expected.scores.columns if column in scores.columns]
@@ -101,7 +103,7 @@ def test_zero_shot_equals_sklearn(kind, labels):
     features, space = kind_of(kind, frames)
     row = run(frames, ["a"], ["b"], kind=kind)["scores"].row(0, named=True)
     train_E, test_E = rows_of(frames["a"], "train"), rows_of(frames["b"], "test")
-    apply = space(features["a"][train_E])
+    apply = space(features["a"][train_E]).apply
     model = LogisticRegression(C=row["C"], class_weight="balanced", max_iter=5000, tol=1e-8)
     model.fit(apply(features["a"][train_E]).astype(np.float64), frames["a"]["label"].gather(train_E).to_numpy())
     matrix_EK, label_E = apply(features["b"][test_E]), frames["b"]["label"].gather(test_E).to_numpy()
@@ -131,7 +133,8 @@ def test_joint_trains_on_the_union(kind):
     union = pl.concat(renamed).drop("example").with_row_index("example")
     union = union.with_columns(group=union["text"].rank("dense"))
     union_EK = sp.vstack(list(features.values()), "csr") if kind == "none" else np.concatenate(list(features.values()))
-    expected = Task(union, **SETTINGS).run(space(union_EK[rows_of(union, "train")])(union_EK))
+    fitted = space(union_EK[rows_of(union, "train")])
+    expected = Task(union, **SETTINGS).run(fitted.apply(union_EK), fitted)
     assert scores["condition"].to_list() == ["joint", "joint"]
     for column in ("C", "cv_macro_f1", "training_examples", "n_features"):
         assert scores[column].unique().to_list() == expected.scores[column].to_list()
@@ -175,7 +178,7 @@ def test_translated_scores_the_translations_of_the_targets_test_examples(kind):
     assert answers.select("example", "id", "group", "label").equals(test.select("example", "id", "group", "label"))
     number = {id: row for row, id in enumerate(frames["t"]["id"])}
     rows_E, train_E = [number[id] for id in test["id"]], rows_of(PAIR["a"], "train")
-    apply = space(features["a"][train_E])
+    apply = space(features["a"][train_E]).apply
     model = LogisticRegression(C=row["C"], class_weight="balanced", max_iter=5000, tol=1e-8)
     model.fit(apply(features["a"][train_E]).astype(np.float64), PAIR["a"]["label"].gather(train_E).to_numpy())
     assert answers["predicted"].to_list() == model.predict(apply(features["t"][rows_E])).tolist()
@@ -396,20 +399,18 @@ def test_a_scenario_is_checked_before_anything_runs(tmp_path):
         rows = [{"text": f"{data} {number}", "label": labels[number % 2]} for number in range(60)]
         pl.DataFrame(rows).write_csv(tmp_path / f"{data}.csv")
     columns = {"text": "text", "label": "label"}
-    study = {
-        "seed": 0,
-        "probe": {"folds": 3, "resamples": 100, "C": [1.0]},
-        "datasets": {data: {"path": str(tmp_path / f"{data}.csv"), **columns} for data in "ab"},
-        "transfers": {
-            "far": {"sources": ["a"], "targets": ["b"], "translated": {}, "fractions": [1.0], "joint": False}
-        },
-    }
+    far = {"sources": ["a"], "targets": ["b"], "translated": {}, "fractions": [1.0], "joint": False}
+    study = study_of(
+        probe={"folds": 3, "resamples": 100, "C": [1.0]},
+        datasets={data: {"path": str(tmp_path / f"{data}.csv"), **columns} for data in "ab"},
+        transfers={"far": far},
+    )
     with pytest.raises(TesseraError, match=r"config key transfers.far: .*'perhaps'"):
         check_scenarios(study)
-    study["transfers"]["far"] |= {"targets": ["a"], "fractions": [0.02, 1.0]}
+    far |= {"targets": ["a"], "fractions": [0.02, 1.0]}
     with pytest.raises(TesseraError, match=r"config key transfers.far: fraction 0.02 .* class 'no' has 1 distinct"):
         check_scenarios(study)
-    study["transfers"]["far"]["fractions"] = [1.0]
+    far["fractions"] = [1.0]
     check_scenarios(study)
 
 

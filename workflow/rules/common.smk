@@ -20,6 +20,7 @@ from tessera.base import progress
 from tessera.base.digests import config_sha256
 from tessera.base.errors import TesseraError
 from tessera.base.files import check_writable
+from tessera.features.pooling import check_poolings
 from tessera.features.registry import kind
 from tessera.plan import cells, data, matches, models, results, saes, transfers
 from tessera.study import paths
@@ -43,6 +44,7 @@ WANTED = str(config.pop("cell", None) or "")  # of the target `cell`; no part of
 
 try:
     STUDY = load(config)
+    check_poolings(STUDY)
     if workflow.is_main_process:
         data.count(STUDY)  # reads and checks every row
         if STUDY.transfers:

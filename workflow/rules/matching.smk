@@ -52,7 +52,6 @@ rule carry:
         sides=of(matches.sides),
         texts=of(matches.texts),
         data=of(matches.data),
-        all=of(matches.all_data),
         cells=matches.cells(STUDY),
         hidden_poolings=STUDY.baselines["hidden"],
         settings=PROBE,

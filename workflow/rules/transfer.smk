@@ -23,7 +23,6 @@ for name in transfers.transferred(STUDY):
             runtime=grows(120),
         params:
             kind=name,
-            data=of(transfers.data),
             scenario=of(transfers.spec),
             axes=transfers.values(STUDY, name),
             settings=PROBE,

@@ -6,12 +6,12 @@ from pathlib import Path
 import polars as pl
 import torch
 from tessera.activations.extraction import extract
+from tessera.base.code import code_facts
 from tessera.base.errors import TesseraError
 from tessera.base.files import write_parquet
 from tessera.base.script import script
 from tessera.models.loading import load_model
 from tessera.models.weights import read_weights
-from tessera.results.provenance import code_facts
 
 with script(snakemake):
     torch.set_num_threads(snakemake.threads)

@@ -1,20 +1,17 @@
 """Match the latents of two SAEs on unlabelled training texts, over examples and, where possible, over tokens."""
 
-from tessera.base import hive
 from tessera.base.files import write_parquet
 from tessera.base.script import script
-from tessera.examples.examples import read_examples
 from tessera.matching.pairings import find
 from tessera.matching.reading import Reader, read_sides
 from threadpoolctl import threadpool_limits
 
-with script(snakemake) as log, threadpool_limits(1):
+with script(snakemake), threadpool_limits(1):
     inputs, params = snakemake.input, snakemake.params
-    examples = {data: read_examples(hive.one(inputs.examples, data=data)) for data in params.texts}
     readers = {
         side: Reader(place, inputs[f"features_{side}"], inputs[f"shards_{side}"], [])
         for side, place in params.sides.items()
     }
-    sides = read_sides(readers, examples, params.poolings, same=params.same, seed=params.seed)
+    sides = read_sides(readers, inputs.examples, params.texts, params.poolings, same=params.same, seed=params.seed)
     for part, frame in find(sides).items():
         write_parquet(snakemake.output[part], frame)

@@ -2,16 +2,12 @@
 
 from tessera.base import hive
 from tessera.base.script import script
-from tessera.examples.examples import read_examples
-from tessera.features.kind import Stored
-from tessera.features.registry import kind
-from tessera.probes.task import Task
+from tessera.probes.task import probe_cells
 
 with script(snakemake) as log:
-    inputs, params = snakemake.input, snakemake.params
-    task = Task(read_examples(inputs.examples), **params.settings)
-    stored = Stored(inputs.examples, inputs.features, dict(snakemake.wildcards.items()))
-    features, outputs = kind(params.kind), hive.by(snakemake.output, *params.axes)
-    for place, cell in task.probe(features, stored, params.axes):
-        log.info("%s: %s", place, cell.scores.to_dicts())
-        cell.write(outputs[tuple(place.values())])
+    inputs, params, outputs = snakemake.input, snakemake.params, hive.by(snakemake.output, *snakemake.params.axes)
+    place = dict(snakemake.wildcards.items())
+    cells = probe_cells(params.kind, inputs.examples, inputs.features, place, params.axes, params.settings)
+    for here, cell in cells:
+        log.info("%s: %s", here, cell.scores.to_dicts())
+        cell.write(outputs[tuple(here.values())])

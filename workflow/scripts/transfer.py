@@ -3,20 +3,12 @@
 from tessera.base import hive
 from tessera.base.files import write_named
 from tessera.base.script import script
-from tessera.examples.examples import read_examples
-from tessera.features.kind import Stored
-from tessera.features.registry import kind
-from tessera.transfer.scenario import Transfer
+from tessera.transfer.scenario import transfer_cells
 
 with script(snakemake) as log:
-    inputs, params = snakemake.input, snakemake.params
-    files = {data: hive.one(inputs.examples, data=data) for data in params.data}
-    transfer = Transfer(
-        {data: read_examples(file) for data, file in files.items()}, **params.scenario, **params.settings
-    )
+    inputs, params, outputs = snakemake.input, snakemake.params, hive.by(snakemake.output, *snakemake.params.axes)
+    files = params.kind, inputs.examples, inputs.features
     place = dict(snakemake.wildcards.items())
-    stored = {data: Stored(file, hive.at(inputs.features, data=data), place) for data, file in files.items()}
-    features, outputs = kind(params.kind), hive.by(snakemake.output, *params.axes)
-    for here, found in transfer.probe(features, stored, params.axes):
+    for here, found in transfer_cells(*files, place, params.axes, params.scenario, params.settings):
         log.info("%s: %s", here, found["scores"].to_dicts())
         write_named(outputs[tuple(here.values())], found)

@@ -1,0 +1,1 @@
+"""From examples to activations: one pass of a model. It touches the GPU (torch), and writes shards."""

@@ -1,6 +1,7 @@
 """Pooling over content tokens: from a latents shard to one sparse row per example."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
+from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import parquet_writer, read_parquet, row_groups
+from tessera.study.study import Study
 
 SORTED_AT_ONCE = 256  # tokens
 FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "value": pa.list_(pa.float32())})
@@ -50,48 +53,36 @@ def pool(
         example_N: example number of each token.
         offsets_N: N + 1 offsets of the tokens into `latents` and `values`.
         latents, values: latent ids and activations other than zero, token by token (negative only of abs-top-k SAEs).
-        poolings: each one of sum, mean (over all content tokens), max, last (content token), count (of positive
-            tokens), or topN (at how many tokens the latent is among the N largest, positive ones; among equals the
-            smaller latent id first).
+        poolings: as `parse_pooling` reads them.
 
     Returns:
         Example numbers [E] in order of appearance, and per pooling the float32 features [E, W].
     """
     starts_E = np.flatnonzero(np.append(True, example_N[1:] != example_N[:-1]))
-    bounds_E = np.append(starts_E, len(example_N))
-    tokens_E, counts_N = np.diff(bounds_E), np.diff(offsets_N)
-    merge = _Merge(offsets_N[bounds_E], latents)
+    active = Active(np.append(starts_E, len(example_N)), offsets_N, latents, values)
     pooled = {}
     for pooling in poolings:
-        match pooling:
-            case "sum":
-                pooled_EW = merge(values)
-            case "mean":
-                pooled_EW = merge(values)
-                pooled_EW.data /= np.repeat(tokens_E, np.diff(pooled_EW.indptr))
-            case "max":
-                pooled_EW = merge(values, np.maximum)
-                if (pooled_EW.data < 0).any():  # the tokens at which the latent is silent count as 0
-                    silent = merge.tokens < np.repeat(tokens_E, np.diff(pooled_EW.indptr))
-                    pooled_EW.data[silent & (pooled_EW.data < 0)] = 0
-            case "last":
-                is_last_N = np.zeros(len(example_N), dtype=bool)
-                is_last_N[bounds_E[1:] - 1] = True
-                pooled_EW = merge(np.where(np.repeat(is_last_N, counts_N), values, 0))
-            case "count":
-                pooled_EW = merge(values > 0)
-            case _:
-                pooled_EW = merge(_among_largest(counts_N, values, int(pooling.removeprefix("top"))))
+        name, number = parse_pooling(pooling)
+        pooled_EW = POOLINGS[name](active, *number)
         pooled_EW.eliminate_zeros()
         pooled_EW.data = pooled_EW.data.astype(np.float32)
         pooled[pooling] = pooled_EW
     return example_N[starts_E], pooled
 
 
-class _Merge:
-    """Merges equal latents of an example; the sort, two linear bucket sorts, is shared by all poolings."""
+class Active:
+    """What a pooling sees: the activations other than zero of E whole examples.
 
-    def __init__(self, offsets_E: np.ndarray, latents: np.ndarray):
+    bounds_E: E + 1 bounds of the examples among the N tokens. tokens_E: content tokens of each example.
+    counts_N: activations of each token. values: the activations, token by token.
+
+    The sort that merges equal latents of an example, two linear bucket sorts, is shared by all poolings.
+    """
+
+    def __init__(self, bounds_E: np.ndarray, offsets_N: np.ndarray, latents: np.ndarray, values: np.ndarray):
+        self.bounds_E, self.tokens_E = bounds_E, np.diff(bounds_E)
+        self.counts_N, self.values = np.diff(offsets_N), values
+        offsets_E = offsets_N[bounds_E]
         self.shape = (len(offsets_E) - 1, int(latents.max(initial=0)) + 1)
         place = np.arange(len(latents), dtype=np.int32)
         unsorted = sp.csr_array((place, latents.astype(np.int32), offsets_E.astype(np.int32)), shape=self.shape)
@@ -102,13 +93,93 @@ class _Merge:
         self.heads = np.flatnonzero(starts | np.append(True, latent[1:] != latent[:-1])[: len(latents)])
         self.indices = latent[self.heads]
         self.indptr = np.searchsorted(self.heads, offsets_E).astype(np.int32)
-        self.tokens = np.diff(np.append(self.heads, len(latents)))  # at how many tokens each merged latent is active
 
-    def __call__(self, values: np.ndarray, reduce: np.ufunc = np.add) -> sp.csr_array:
+    def merge(self, values: np.ndarray, reduce: np.ufunc = np.add) -> sp.csr_array:
         """One entry per example and latent: `reduce` of its values, in float64."""
         values = values[self.order].astype(np.float64)
         merged = reduce.reduceat(values, self.heads) if len(self.heads) else values
         return sp.csr_array((merged, self.indices.copy(), self.indptr.copy()), shape=self.shape)
+
+    def of_tokens(self) -> np.ndarray:
+        """For each entry of `merge`, how many content tokens its example has."""
+        return np.repeat(self.tokens_E, np.diff(self.indptr))
+
+    def at_tokens(self) -> np.ndarray:
+        """For each entry of `merge`, at how many tokens its latent is active."""
+        return np.diff(np.append(self.heads, len(self.values)))
+
+
+def _sum(active: Active) -> sp.csr_array:
+    return active.merge(active.values)
+
+
+def _mean(active: Active) -> sp.csr_array:
+    """Over all content tokens."""
+    pooled_EW = active.merge(active.values)
+    pooled_EW.data /= active.of_tokens()
+    return pooled_EW
+
+
+def _max(active: Active) -> sp.csr_array:
+    pooled_EW = active.merge(active.values, np.maximum)
+    if (pooled_EW.data < 0).any():  # the tokens at which the latent is silent count as 0
+        silent = active.at_tokens() < active.of_tokens()
+        pooled_EW.data[silent & (pooled_EW.data < 0)] = 0
+    return pooled_EW
+
+
+def _last(active: Active) -> sp.csr_array:
+    """At the last content token."""
+    is_last_N = np.zeros(len(active.counts_N), dtype=bool)
+    is_last_N[active.bounds_E[1:] - 1] = True
+    return active.merge(np.where(np.repeat(is_last_N, active.counts_N), active.values, 0))
+
+
+def _count(active: Active) -> sp.csr_array:
+    """At how many tokens the latent is active (positive)."""
+    return active.merge(active.values > 0)
+
+
+def _top(active: Active, n: int) -> sp.csr_array:
+    """At how many tokens the latent is among the `n` largest, positive ones; among equals the smaller id first."""
+    return active.merge(_among_largest(active.counts_N, active.values, n))
+
+
+# Every pooling, in the order in which figures show them; N in a name is a whole number that its function takes.
+POOLINGS: dict[str, Callable[..., sp.csr_array]] = {
+    "sum": _sum,
+    "mean": _mean,
+    "max": _max,
+    "last": _last,
+    "count": _count,
+    "topN": _top,
+}
+
+
+def parse_pooling(pooling: str) -> tuple[str, tuple[int, ...]]:
+    """`sum` → ("sum", ()), `top20` → ("topN", (20,)): a name of POOLINGS, and its number where it has one.
+
+    Raises:
+        ValueError: anything else.
+    """
+    found = re.fullmatch(r"([a-z]+)([1-9][0-9]{0,5})?", pooling)
+    name = f"{found[1]}N" if found and found[2] else pooling
+    if found is None or name not in POOLINGS:
+        raise ValueError(f"{shorten(pooling)} is no pooling; allowed: {', '.join(POOLINGS)}")
+    return name, (int(found[2]),) if found[2] else ()
+
+
+def check_poolings(study: Study) -> None:
+    """Are the poolings of a study's grid known?
+
+    Raises:
+        TesseraError: names the first that is not.
+    """
+    for index, pooling in enumerate(study.grid["poolings"]):
+        try:
+            parse_pooling(pooling)
+        except ValueError as error:
+            raise TesseraError(f"config key grid.poolings[{index}]: {error}") from error
 
 
 def _among_largest(counts_N: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:

@@ -11,11 +11,8 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.matching.correlation import (
-    Moments,
-    correlate,
-    correlation,
-)
+from tessera.matching import correlation
+from tessera.matching.correlation import Moments, correlate
 
 logger = logging.getLogger("tessera")
 DRAWS = 5  # of every control that is random: one draw may be lucky

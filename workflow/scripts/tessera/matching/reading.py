@@ -1,5 +1,6 @@
 """What a match reads: features, hidden states, tokens and probes of the SAE on either side, by data set."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,16 +9,19 @@ import polars as pl
 import scipy.sparse as sp
 
 from tessera.base import hive
+from tessera.examples.examples import read_examples
 from tessera.features.kind import Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Thresholding
 from tessera.matching import alignment
-from tessera.matching.carry import Side, ridge
+from tessera.matching.carry import Side, answer, results, ridge
 from tessera.matching.pairings import HIDDEN_POOLING, Sides
 from tessera.probes.fit import Probe
 from tessera.probes.task import Task, read_probe
 from tessera.study import paths
 from tessera.study.grid import parse_width
+
+logger = logging.getLogger("tessera")
 
 SAE, HIDDEN = kind("sae"), kind("hidden")
 
@@ -64,9 +68,13 @@ class Reader:
 
 
 def read_sides(
-    readers: dict[str, Reader], examples: dict[str, pl.DataFrame], poolings: list[str], *, same: bool, seed: int
+    readers: dict[str, Reader], files: list[str], texts: list[str], poolings: list[str], *, same: bool, seed: int
 ) -> Sides:
-    """What a match is found on: the training texts of `examples`, each once, and some of their tokens."""
+    """What a match is found on: the training texts of some data sets, each once, and some of their tokens.
+
+    `files` are those of the examples, of these data sets and maybe others.
+    """
+    examples = _examples(files, texts)
     rows = {data: alignment.training_texts(frame) for data, frame in examples.items()}
     budget = alignment.TOKENS_MOST // len(examples)
     hidden_files = {data: readers["a"].files_of(data, paths.HIDDEN) for data in examples}
@@ -84,6 +92,10 @@ def read_sides(
     tokens = {side: [reader.tokens_of(data, wanted[data]) for data in rows] for side, reader in readers.items()}
     aligned = alignment.align(tokens["a"], tokens["b"], [reader.name for reader in readers.values()])
     return Sides(features, hidden, aligned, same, seed)
+
+
+def _examples(files: list[str], several: list[str]) -> dict[str, pl.DataFrame]:
+    return {data: read_examples(hive.one(files, data=data)) for data in several}
 
 
 def hidden_poolings(poolings: list[str]) -> set[str]:
@@ -119,3 +131,25 @@ def read_side(reader: Reader, data: str, task: Task, cells: list[dict[str, str]]
         {tuple(cell.values()): reader.probe_of("sae", data, task.classes, **cell) for cell in cells},
         {pooling: reader.probe_of("hidden", data, task.classes, pooling=pooling)[0] for pooling in poolings},
     )
+
+
+def carry_all(
+    readers: dict[str, Reader],
+    files: list[str],
+    pairings: pl.DataFrame,
+    *,
+    texts: list[str],
+    data: list[str],
+    cells: list[dict[str, str]],
+    hidden_poolings: list[str],
+    settings: dict,
+) -> dict[str, pl.DataFrame]:
+    """What a match leaves of the probes that are carried (see `results`), on each of the data sets `data`."""
+    ridges = read_ridges(readers, _examples(files, texts), hidden_poolings)
+    answered = {}
+    for one, examples in _examples(files, data).items():
+        task = Task(examples, **settings)
+        sides = {side: read_side(reader, one, task, cells, hidden_poolings) for side, reader in readers.items()}
+        answered[one] = task, answer(task, sides, pairings, ridges, settings["seed"])
+        logger.info("%s: %d conditions", one, len(answered[one][1]))
+    return results(answered)

@@ -73,7 +73,7 @@ def answering_weights(study: Study, data: str) -> str:
     return models.weights(study, _model(study, data))
 
 
-def answering_folder(study: Study, data: str) -> list[str]:
+def answering_folder(study: Study, data: str) -> str | list:
     return models.folder(study, _model(study, data))
 
 

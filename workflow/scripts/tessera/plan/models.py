@@ -22,10 +22,10 @@ def weights(study: Study, model: str) -> str:
     return paths.WEIGHTS.format(model=model)
 
 
-def folder(study: Study, model: str) -> list[str]:
+def folder(study: Study, model: str) -> str | list:
     """The folder of a model that the workflow makes; none of one that is there."""
     owner = study.architecture(model)
-    return [paths.TUNED.format(model=owner)] if "tuned" in study.models[owner] else []
+    return paths.TUNED.format(model=owner) if "tuned" in study.models[owner] else []
 
 
 def files(study: Study, model: str) -> list[str]:
@@ -44,16 +44,13 @@ def recipe(study: Study, model: str) -> dict:
 
 def base(study: Study, model: str) -> dict:
     """Identity of the model that a tuned one is a copy of, or of the new one itself."""
-    tuned = study.models[model]["tuned"]
-    if "from" in tuned:
-        return identity(study, tuned["from"])
-    about = {key: value for key, value in study.models[model].items() if key not in (*ASIDE, "tuned")}
-    return {"name": model, "spec": about, "architecture": {"config": tuned["config"]}, "seed": study.seed}
+    return identity(study, study.models[model]["tuned"].get("from", model))
 
 
-def base_weights(study: Study, model: str) -> list[str]:
+def base_weights(study: Study, model: str) -> str | list:
+    """The file that says which weights that model has; none of a new one."""
     tuned = study.models[model]["tuned"]
-    return [weights(study, tuned["from"])] if "from" in tuned else []
+    return weights(study, tuned["from"]) if "from" in tuned else []
 
 
 def tuning_examples(study: Study, model: str) -> str:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
 from tessera.base.files import write_named
+from tessera.examples.examples import read_examples
 from tessera.examples.splits import assign_parts, check_folds, classes
 from tessera.features.kind import Kind, Stored
+from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space, Thresholding
 from tessera.probes.fit import Probe, columns_of, fit_probe
 from tessera.probes.metrics import resample_weights, score
@@ -105,6 +108,14 @@ class Task:
             predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1)),
             probability=pl.Series(probability_EC.tolist(), dtype=pl.List(pl.Float64)),
         )
+
+
+def probe_cells(
+    name: str, examples: str, files: list[str], place: dict[str, str], values: dict[str, list[str]], settings: dict
+) -> Iterator[tuple[dict[str, str], Cell]]:
+    """Every cell of a kind of features at one place, from the file of the examples and the files of its features."""
+    task = Task(read_examples(examples), **settings)
+    return task.probe(kind(name), Stored(Path(examples), files, place), values)
 
 
 def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:

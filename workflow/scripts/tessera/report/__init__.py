@@ -1,0 +1,1 @@
+"""Figures and pages. It touches tables alone (matplotlib), and computes no result."""

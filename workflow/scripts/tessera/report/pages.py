@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from tessera.results.catalogue import Table, meaning
+from tessera.results.catalogue import Table
+from tessera.results.columns import meaning
 from tessera.study.study import Study
 
 LIMIT = 2000  # rows of a page; the csv has all

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tessera.base.files import atomic
+from tessera.features.pooling import POOLINGS, parse_pooling
 from tessera.study.grid import parse_threshold
 
 COLUMN = 3.4  # inches: one column of a two-column paper
@@ -61,9 +62,9 @@ def bars(points: pl.DataFrame) -> np.ndarray:
     return np.clip(np.vstack([value - low, high - value]), 0, None)
 
 
-def pooling_order(pooling: str) -> tuple[int, int]:
-    order = ["sum", "mean", "max", "last", "count"]
-    return (order.index(pooling), 0) if pooling in order else (len(order), int(pooling.removeprefix("top")))
+def pooling_order(pooling: str) -> tuple[int, tuple[int, ...]]:
+    name, number = parse_pooling(pooling)
+    return list(POOLINGS).index(name), number
 
 
 def threshold_order(threshold: str) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tessera.base.errors import TesseraError
-from tessera.features.registry import KINDS
+from tessera.results.columns import meaning
 from tessera.study.grid import CELL
 from tessera.study.study import Study
 
@@ -38,8 +38,9 @@ class Figure:
 class Table:
     """A table of results.
 
-    row: what a row is. rule: what writes it. columns: their names, explained in COLUMNS; varying: a pattern of further
-    ones. about: what its page says; no page without it. there: has a study this table? shown: a page and figures?
+    row: what a row is. rule: what writes it. columns: their names, explained in columns.py; varying: a pattern of
+    further ones. about: what its page says; no page without it. there: has a study this table? shown: has it a page
+    and figures there?
     """
 
     name: str
@@ -128,124 +129,6 @@ def names(columns: str) -> tuple[str, ...]:
 
 def intervals(*metrics: str) -> tuple[str, ...]:
     return tuple(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high"))
-
-
-# Columns that mean the same wherever they stand: their meaning, and in brackets their unit where they have one.
-COLUMNS = {
-    "features": f"kind of features: {', '.join(f'{kind.name} ({kind.title})' for kind in KINDS.values())}",
-    "model": "model of the config; none for features of the text or the image alone",
-    "layer": "block of the model, from 0",
-    "width": "width of the SAE, as in the config",
-    "pooling": "how an example became one row: a pooling over its content tokens, n-grams of word or char, image size",
-    "threshold": "none: the pooled value; a number or a quantile: 1 where the pooled value exceeds it",
-    "selection": "none: all latents; else how, and how many, were chosen on training rows",
-    "data": "data set of the config",
-    "control": "is the model one of re-drawn weights?",
-    "split": "test, or a further test set",
-    "examples": "scored examples",
-    "macro_f1": "macro F1 on the scored examples",
-    "accuracy": "share of the scored examples that are told right",
-    "roc_auc": "area under the ROC curve; of several classes, the mean of one against the rest",
-    "average_precision": "average precision, averaged as roc_auc",
-    "cv_macro_f1": "macro F1 in cross-validation inside the training split: what cells are chosen by",
-    "C": "inverse L2 penalty, chosen by cv_macro_f1",
-    "C_at_edge": "is C the smallest or largest of those to choose from?",
-    "tau": "the threshold, in the unit of the pooled value",
-    "n_features": "columns of the matrix that the probe saw",
-    "density": "share of nonzero entries of that matrix, on training rows",
-    "training_examples": "examples that the probe was fitted on",
-    "converged": "did the solver converge?",
-    "contestant": "who is compared: a kind of features, of a trained model or (random) of one of re-drawn weights",
-    "cells_searched": "among how many cells the best was chosen",
-    "target": "transfer: the data set that is scored; behaviour: the model whose behaviour is predicted; matches: "
-    "the SAE that the probe reads",
-    "role": "source (another model), target (the model itself) or control",
-    "class": "label",
-    "precision": "precision of the class",
-    "recall": "recall of the class",
-    "f1": "F1 of the class",
-    "support": "examples of the class",
-    "example": "number of the example in its data set",
-    "id": "id of the example",
-    "group": "examples of one group stay on one side of a split and are drawn together",
-    "label": "label that the data set gives",
-    "predicted": "label that the probe gives",
-    "probability": "probability of each class, in the order of the labels",
-    "latent": "number of the latent; none for the intercept",
-    "weight": "its weight on the matrix that the probe saw",
-    "scale": "what the pooled value was divided by there; in matched_latents, what the partner's is multiplied by",
-    "hook": "what of the block the SAE reads",
-    "l0_on_data": "mean number of active latents per content token, on the data sets",
-    "tokens": "content tokens behind it",
-    "architecture": "architecture of an SAE trained here",
-    "variance_explained": "share of the variance of held-out tokens that the SAE explains",
-    "l0": "mean number of active latents per held-out token",
-    "dead": "share of latents that fire on no held-out token",
-    "held_out_tokens": "tokens that training never saw",
-    "published_l0": "L0 that the SAE's release states",
-    "warning": "what to doubt",
-    "where": "where it is",
-    "count": "how many",
-    "of": "of how many; in match_histograms, what is counted: matched latents, shuffled rows, random directions",
-    "such_as": "the first of them",
-    "advice": "what to do about it",
-    "classes": "number of classes",
-    "largest_class": "share of the largest class",
-    "repeated_texts": "examples whose text occurred before",
-    "texts_of_two_labels": "examples whose text also has another label",
-    "texts_in_training": "scored examples whose text the probe was trained on (leakage)",
-    "kind": "of what: code, config, data, library, model, sae",
-    "name": "which one",
-    "item": "which part of it",
-    "value": "its hash, commit or version",
-    "claim": "left side > right side, in macro F1",
-    "on": "data set, or scenario and its source and target, or match; all together: the mean over the test splits",
-    "difference": "left minus right [macro F1]",
-    "level": "level of the interval, corrected for the number of data sets",
-    "verdict": "holds, fails or undecided: the whole interval above zero, below, or neither",
-    "left": "cell of the left side",
-    "right": "cell of the right side",
-    "scenario": "scenario of the config",
-    "source": "transfer: the data set that the probe was fitted on (joint: all sources); matches: the SAE that the "
-    "probe was fitted on",
-    "condition": "transfer: native (the target's own data), source (another's), joint, translated; matches: whose "
-    "features the probe read, and through what",
-    "fraction": "share of the training split",
-    "native_macro_f1": "macro F1 of the probe on all of the target's own training data",
-    "native_examples": "training examples of the target's own that do as well; none: never [examples]",
-    "below_smallest": "is the smallest share of native data as good already?",
-    "match": "match of the config",
-    "over": "what latents were correlated over: examples or tokens",
-    "pairing": "how latents found partners: one_to_one, best_match, identity; controls: random, directions",
-    "rows": "examples or tokens that the match was found on",
-    "latents": "latents of the SAE; in match_histograms, latents in the bin",
-    "silent": "latents that never fire there, or are constant",
-    "matched": "latents with a partner",
-    "mean_correlation": "mean correlation of a latent with its partner",
-    "median_correlation": "median of it",
-    "above_null": "does the correlation exceed the 95th percentile of shuffled rows? In matches, the share that does",
-    "tied": "is another partner as good? In matches, how many",
-    "itself": "share of latents whose partner has the same number",
-    "svcca": "mean canonical correlation of the leading singular directions of the matched latents",
-    "svcca_null": "the same with the rows of one side shuffled",
-    "svcca_components": "singular directions compared",
-    "latent_a": "latent of SAE a",
-    "latent_b": "latent of SAE b",
-    "correlation": "correlation of the two",
-    "draws": "draws of the control; its score is their mean",
-    "draw": "number of the draw",
-    "low": "lower end of the bin",
-    "high": "upper end of the bin",
-}
-ENDS = {"_low": "lower end of the 95 % interval of {}", "_high": "upper end of the 95 % interval of {}"}
-
-
-def meaning(column: str) -> str:
-    """What a column of any table holds."""
-    for end, about in ENDS.items():
-        if column.endswith(end) and column.removesuffix(end) in COLUMNS:
-            return about.format(column.removesuffix(end))
-    return COLUMNS[column]
 
 
 METRICS = intervals("macro_f1", "accuracy", "roc_auc", "average_precision")

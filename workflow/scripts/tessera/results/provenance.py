@@ -5,50 +5,24 @@ tables collect them, so that no fact is a parameter that could make anything rer
 """
 
 import json
-import subprocess
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from tessera.base import hive
+from tessera.base.code import code_facts
 from tessera.base.digests import config_sha256, sha256
 from tessera.base.files import KEY
 from tessera.examples.digests import read_sources
 
 COLUMNS = ["kind", "name", "item", "value"]
-LIBRARIES = {
-    "activations": ["torch", "transformers", "safetensors", "numpy", "polars", "pyarrow"],
-    "tables": ["scikit-learn", "scipy", "numpy", "polars", "pyarrow"],
-}
 Facts = list[list[str]]
 
 
 def file_sha256(path: str | Path) -> str:
     return f"sha256:{sha256(path)}"
-
-
-def code_facts(stage: str) -> Facts:
-    """The commit of this checkout and the versions of the libraries that a stage computes with."""
-    return [
-        ["code", "tessera", stage, git_commit(Path(__file__).parent)],
-        *(["library", library, stage, version(library)] for library in LIBRARIES[stage]),
-    ]
-
-
-def git_commit(folder: Path) -> str:
-    """The commit that `folder` is a checkout of, and whether tracked files differ from it."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no").strip()
-        return f"commit {git('rev-parse', 'HEAD').strip()}{', with changes' if changed else ''}"
-    except (OSError, subprocess.CalledProcessError):
-        return "commit unknown: not a git checkout"
 
 
 def read_facts(path: str | Path) -> Facts:

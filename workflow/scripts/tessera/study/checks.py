@@ -48,7 +48,7 @@ def check_answers(name: str, dataset: dict, study: Study) -> None:
     if holds(dataset) == "image" or reads(study.models[model]) == "image":
         raise TesseraError(
             f"config key datasets.{name}.answered: it holds {holds(dataset)}s and {model!r} reads "
-            f"{reads(study['models'][model])}s; models answer texts only"
+            f"{reads(study.models[model])}s; models answer texts only"
         )
 
 

@@ -7,15 +7,18 @@ training texts. The probe is that of probes/fit.py; fitted once for a source, it
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from tessera.base import hive
 from tessera.base.errors import TesseraError, shorten
-from tessera.examples.examples import load_examples
+from tessera.examples.examples import load_examples, read_examples
 from tessera.examples.splits import assign_parts, check_folds, classes, joined, nested
 from tessera.features.kind import Kind, Stored
+from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space
 from tessera.probes.fit import fit_probe
 from tessera.probes.metrics import resample_weights, score
@@ -179,6 +182,22 @@ class Transfer:
                 columns = [pl.lit(value).alias(name) for name, value in place.items()]
                 predictions.append(answers.select(*columns, pl.all()))
         return {"scores": pl.DataFrame(scores), "predictions": pl.concat(predictions)}
+
+
+def transfer_cells(
+    name: str,
+    examples: list[str],
+    files: list[str],
+    place: dict[str, str],
+    values: dict[str, list[str]],
+    scenario: dict,
+    settings: dict,
+) -> Iterator[tuple[dict[str, str], dict[str, pl.DataFrame]]]:
+    """Every transferred cell of a kind of features at one place, from the files of its data sets."""
+    read = {hive.keys(file)["data"]: file for file in examples}
+    transfer = Transfer({data: read_examples(file) for data, file in read.items()}, **scenario, **settings)
+    stored = {data: Stored(Path(file), hive.at(files, data=data), place) for data, file in read.items()}
+    return transfer.probe(kind(name), stored, values)
 
 
 def check_scenarios(study: Study) -> None:

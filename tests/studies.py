@@ -1,0 +1,10 @@
+"""Studies made by hand, of the parts that a test needs."""
+
+from tessera.study.study import Study
+
+SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe")
+
+
+def study_of(**parts) -> Study:
+    """A study of these parts; every other section is empty."""
+    return Study(**{**{section: {} for section in SECTIONS}, "shard_size": 10_000, "seed": 0, **parts})
