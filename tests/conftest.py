@@ -3,9 +3,14 @@
 import shutil
 from pathlib import Path
 
+import engine
 import pytest
 import tiny
 from runs import make_study, snakemake
+
+
+def pytest_configure(config):
+    config.add_cleanup(engine.start_server())
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,18 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import polars as pl
 import tiny
 import yaml
+from engine import Run
 
 ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
+ARGUMENTS = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
 CELLS = "results/probes/features=sae/model=bert/layer=1/width=64/data=weather"
 CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
 
@@ -59,19 +62,27 @@ def make_study(folder: Path) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """The workflow on the study in `folder`, in a process group of its own, so that its jobs die with it."""
+def run(folder: Path, log: IO, *arguments: str, real: bool = False) -> Run | subprocess.Popen:
+    """Start the workflow on the study in `folder`: a fork of the tests' engine, or `real`, a new interpreter."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if real:
+        command = [sys.executable, "-m", "snakemake", *ARGUMENTS, *arguments]
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
+    return Run([*ARGUMENTS, *arguments], folder, environment, log.fileno())
+
+
+def start(folder: Path, *arguments: str, real: bool = False) -> Run | subprocess.Popen:
+    """The workflow on the study in `folder`, in a process group of its own, so that its jobs die with it."""
     with (folder / "run.log").open("w") as log:
-        return subprocess.Popen(
-            [*COMMAND, *arguments], cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+        return run(folder, log, *arguments, real=real)
 
 
-def snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
+def snakemake(folder: Path, *arguments: str, fails: bool = False, real: bool = False) -> str:
     """Run the workflow on the study in `folder` to the end; what it printed."""
-    failed = start(folder, "--cores", "2", *arguments).wait() != 0
-    printed = (folder / "run.log").read_text()
+    with tempfile.TemporaryFile("w+") as log:
+        failed = run(folder, log, "--cores", "2", *arguments, real=real).wait() != 0
+        log.seek(0)
+        printed = log.read()
     assert failed == fails, printed
     return printed
 
