@@ -1,7 +1,7 @@
 # `make demo`: set up and run the embedded study. `make visual`: the one of images, in the folder visual.
 # `make twins`: the one of a model and its fine-tuned copy, in the folder twins.
 # `make report`: a study's report in one file, for a study of your own with ARGS="--configfile mystudy.yaml".
-# `make test`: set up and run every test.
+# `make test`: set up and run every test, in CORES processes.
 PYTHON ?= python3
 CORES ?= 2
 REPORT ?= results/report.html
@@ -23,7 +23,7 @@ report: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) $(ARGS) --report $(REPORT) --report-after-run report
 
 test: $(VENV)/dev.done
-	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest tests
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest tests --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.done
 	$(VENV)/bin/ruff check .

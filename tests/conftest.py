@@ -1,16 +1,40 @@
 """Fixtures that several test files share: small models of every architecture, and a finished study, made once."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import engine
 import pytest
+import seconds
 import tiny
+from filelock import FileLock
 from runs import make_study, snakemake
+
+# Files that take long, the longest first: `make test` gives each file to one worker, and these go first.
+LONG = ("test_faults.py", "test_workflow.py", "test_reruns.py", "test_train.py")
 
 
 def pytest_configure(config):
-    config.add_cleanup(engine.start_server())
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(engine.start_server())
+    config.pluginmanager.register(seconds)  # as a conftest it would not see the session's fixtures
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker to ask for it makes, for all."""
+    root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    with FileLock(root / f"{name}.lock"):
+        if not (root / f"{name}.made").exists():
+            make(root / name)
+            (root / f"{name}.made").touch()
+    return root / name
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +61,7 @@ def bert(loaded):
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
     """A finished study: look, do not touch."""
-    folder = make_study(tmp_path_factory.mktemp("study") / "study")
-    snakemake(folder)
-    return folder
+    return once(tmp_path_factory, "study", lambda folder: snakemake(make_study(folder)))
 
 
 @pytest.fixture

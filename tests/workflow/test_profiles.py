@@ -17,7 +17,7 @@ PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT
 GPU = {"answers", "tune", "residuals", "train_sae", "extract"}
 
 
-@pytest.mark.parametrize("name", set(PROFILES) - {"default"})
+@pytest.mark.parametrize("name", sorted(set(PROFILES) - {"default"}))
 def test_a_profile_gives_gpus_to_the_jobs_that_use_them(name):
     wanted = {rule for rule, resources in PROFILES[name]["set-resources"].items() if resources["gpu"] == 1}
     assert wanted == GPU <= set(RULES)
