@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -11,17 +12,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import machine
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1500,1000",
+)
 MISSING = None if CHROMIUM and DRIVER else "no chromium with chromedriver on this machine (Debian: chromium-driver)"
 
 
 class Browser:
     """One window; `run` executes JavaScript, whose `arguments` and `return` are JSON."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, profile: str):
         self.address = address
-        options = {"binary": CHROMIUM, "args": ["--headless=new", "--no-sandbox", "--window-size=1500,1000"]}
+        options = {"binary": CHROMIUM, "args": [*FLAGS, f"--user-data-dir={profile}"]}
         network = {"goog:loggingPrefs": {"browser": "ALL"}, "goog:chromeOptions": options}
         self.session = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": network}})["sessionId"]
 
@@ -87,10 +101,15 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    with subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True) as process:
+    if MISSING:
+        machine.lacks(MISSING)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True) as process,
+    ):
         try:
             line = next(line for line in process.stdout if "started successfully on port" in line)
-            window = Browser(f"http://127.0.0.1:{line.split()[-1].rstrip('.')}")
+            window = Browser(f"http://127.0.0.1:{line.split()[-1].rstrip('.')}", profile)
             try:
                 yield window
             finally:

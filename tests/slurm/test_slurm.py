@@ -1,22 +1,26 @@
 """A study through profiles/slurm on a real Slurm: partitions, GPUs, retries, a cancelled job, a killed controller.
 
-Starts no Slurm: skipped, with the reason, where there is none or one that does not fit the profile.
+On the machine's own Slurm where one answers, else on one of this node alone, started where Slurm is installed.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 
+import machine
 import polars as pl
 import pytest
-from runs import ROOT, change, make_study, snakemake, start
+import runs
+from cluster import NoCluster, answers, cluster
+from runs import ROOT, change, make_study
 
+start, snakemake = partial(runs.start, real=True), partial(runs.snakemake, real=True)
 PROFILE = ROOT / "profiles/slurm"
 # A stand-in for a cluster that kills jobs for memory, as this Slurm may not: whatever asks for 2000 MB or less dies.
 OUT_OF_MEMORY = """\
@@ -26,20 +30,10 @@ ARGUMENTS = ("--profile", str(PROFILE), "--slurm-init-seconds-before-status-chec
 LIMIT = 600  # seconds
 
 
-def obstacle() -> str | None:
-    """Why these tests cannot run here."""
-    if shutil.which("sinfo") is None:
-        return "there is no Slurm here (no sinfo)"
-    try:
-        command = ["sinfo", "--noheader", "--format", "%R %m %G %T"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except subprocess.TimeoutExpired:
-        return "sinfo does not answer"
-    if done.returncode:
-        return f"sinfo does not answer: {done.stderr.strip()}"
-    if find_spec("snakemake_executor_plugin_slurm") is None:
-        return "snakemake-executor-plugin-slurm is not installed (it is in requirements.txt)"
-    nodes = [line.split() for line in done.stdout.splitlines()]
+def misfit() -> str | None:
+    """What the Slurm that answers lacks of what profiles/slurm asks for."""
+    command = ["sinfo", "--noheader", "--format", "%R %m %G %T"]
+    nodes = [line.split() for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]
     memory = {name: int(size.rstrip("+")) for name, size, *_ in nodes}
     gpus = {name for name, _, gres, _ in nodes if "gpu" in gres}
     if not {"cpu", "gpu"} <= set(memory) or "gpu" not in gpus:
@@ -49,8 +43,17 @@ def obstacle() -> str | None:
     return None
 
 
-OBSTACLE = obstacle()
-pytestmark = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+@pytest.fixture
+def slurm() -> Iterator[None]:
+    with ExitStack() as stack:
+        if not answers():
+            try:
+                stack.enter_context(cluster())
+            except NoCluster as error:
+                machine.lacks(str(error))
+        if reason := misfit():
+            machine.lacks(reason)
+        yield
 
 
 @dataclass
@@ -112,7 +115,7 @@ def small_study(folder: Path) -> Path:
     return folder
 
 
-def test_a_study_on_slurm(tmp_path):
+def test_a_study_on_slurm(slurm, tmp_path):
     """One study from an empty folder: a job dies for memory, one is cancelled, the controller is killed; it resumes."""
     folder = small_study(tmp_path / "study")
     queue = Queue(folder)

@@ -184,7 +184,6 @@ def test_pages_hold_what_they_say(study):
         assert pages[name].count("<tr>") == len(table(study, name)) + 1
 
 
-@pytest.mark.skipif(browser.MISSING is not None, reason=browser.MISSING or "")
 def test_a_reader_clicks_through_the_report(study, tmp_path):
     """Every category, every view, every caption; screenshots are left beside the study."""
     shots = Path(os.environ.get("REPORT_SCREENSHOTS", tmp_path))
