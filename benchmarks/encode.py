@@ -55,7 +55,8 @@ def work_saelens(state):
 
 
 def prepare_tessera(width: int, dtype: torch.dtype):
-    from tessera import extract, pooling  # noqa: F401 (imported before the clock starts)
+    import tessera.activations.extraction
+    import tessera.features.pooling  # noqa: F401 (imported before the clock starts)
     from tessera.saes.encoders import JumpReLU, Scratch
 
     x_ND, W_DW, threshold = make(width, dtype)

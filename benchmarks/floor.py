@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         synthetic.save_study(root, options.size, options.texts, options.layers, options.widths, dtype, device)
-        model = load_model("benchmark", synthetic.spec(root), synthetic.spec(root), seed=0)
+        model = load_model(synthetic.identity(root), depth=max(options.layers) + 1)
         examples = pl.read_parquet(root / "examples.parquet")
         paths = {cell: synthetic.encoder(root, *cell) for cell in cells}
         tokens = tokenise(model, examples["text"].to_list(), 512)

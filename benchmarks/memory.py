@@ -29,8 +29,7 @@ def extract_shard(state):
 
     torch.set_num_threads(2)
     root, examples, number, start = state
-    spec = synthetic.spec(root, max_tokens=32)
-    model = load_model("benchmark", spec, spec, seed=0)
+    model = load_model(synthetic.identity(root, max_tokens=32), depth=2)
     shard = pl.scan_parquet(examples).slice(start, SHARD).select("example", "text").collect()
     saes = {(1, "2048"): synthetic.encoder(root, 1, 2048)}
     out = root / f"shards-{number}" / str(start // SHARD)

@@ -40,7 +40,7 @@ def save_shard(file: Path, examples: int) -> None:
 
 def prepare(file: Path, out: Path):
     import scipy.sparse  # noqa: F401 (imported before the clock starts)
-    from tessera import pooling  # noqa: F401
+    import tessera.features.pooling  # noqa: F401
 
     return file, out
 

@@ -78,7 +78,7 @@ def save_study(
     save_model(root / "model", size, dtype, device)
     examples = texts(number)
     examples.write_parquet(root / "examples.parquet")
-    model = load_model("benchmark", spec(root), spec(root), seed=0)
+    model = load_model(identity(root), depth=max(layers) + 1)
     tokens = tokenise(model, examples["text"].head(8).to_list(), 512)
     caught = catch(model, tokens, np.arange(8), dict.fromkeys(layers, "resid_post"))
     content_BT = torch.from_numpy(caught.content_BT)
@@ -91,6 +91,12 @@ def save_study(
 
 def spec(root: Path, **changes) -> dict:
     return {"path": str(root / "model"), "device": "auto", "dtype": "auto", "max_tokens": 512} | changes
+
+
+def identity(root: Path, **changes) -> dict:
+    """What `load_model` takes."""
+    entry = spec(root, **changes)
+    return {"name": "benchmark", "spec": entry, "architecture": entry, "seed": 0}
 
 
 def encoder(root: Path, layer: int, width: int) -> Path:

@@ -4,12 +4,16 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from tessera.base.files import write_parquet
 from tessera.features.pooling import pool
 from tessera.features.spaces import Standardised, Thresholding
 from tessera.matching import alignment, carry, pairings
 from tessera.matching.pairings import HIDDEN_POOLING, Sides, directions, draw_directions
 from tessera.probes.metrics import with_interval
 from tessera.probes.task import Task, read_probe
+from tessera.results.catalogue import TABLES
+from tessera.results.match_tables import match_tables
+from tessera.study import paths
 from tessera.study.grid import parse_threshold
 
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 200, "C": [0.1, 1.0]}
@@ -88,8 +92,7 @@ def carry_over(frame, task, sides, tokens=None, same=False, seed=0):
     hidden = {pooling: {name: one.hidden[pooling][rows] for name, one in sides.items()} for pooling in needed}
     found = pairings.find(Sides(features, hidden, tokens, same, seed))
     ridges = {
-        (source, "mean"): carry.ridge(hidden["mean"][target], hidden["mean"][source])
-        for source, target in ("ab", "ba")
+        (source, "mean"): carry.ridge(hidden["mean"][target], hidden["mean"][source]) for source, target in ("ab", "ba")
     }
     answers = carry.answer(task, sides, found["pairings"], ridges, seed)
     return found, answers, carry.score(task, answers)[0], carry.claims({"one": (task, answers)})
@@ -257,3 +260,37 @@ def test_tokenizers_that_differ_are_said_to(caplog):
     assert "one and other read 0 of 3 texts as the same tokens" in caplog.text
     longer = tokens_of([text + " z" for text in texts])
     assert alignment.align([tokens_of(texts)], [longer], ["one", "other"]) is None
+
+
+def merged(folder, parts):
+    """The tables of one match of these parts, written and merged as in a study."""
+    files = {part: folder / paths.MATCH.format(match="t", part=part) for part in parts}
+    for part, file in files.items():
+        write_parquet(file, parts[part])
+    sides = {name: {"model": name, "layer": "1", "width": str(WIDTH)} for name in "ab"}
+    return match_tables({part: [str(file)] for part, file in files.items()}, {"t": sides})
+
+
+@pytest.mark.parametrize("over_tokens", [False, True], ids=["examples", "tokens"])
+@pytest.mark.parametrize("silent", ["a", "b", "ab"])
+def test_an_sae_that_never_fires_ends_in_tables(tmp_path, silent, over_tokens):
+    frame, example_N, hidden_ND, _ = world(examples=120)
+    task = Task(frame, **SETTINGS)
+    acts_NW = random_encoder(hidden_ND, 1)
+    acts = {name: acts_NW * (name not in silent) for name in "ab"}
+    few = {"poolings": ["sum", "last"], "thresholds": ["none", "q50"]}
+    sides = {name: side(task, example_N, some, hidden_ND, **few) for name, some in acts.items()}
+    tokens = {name: sp.csr_array(some) for name, some in acts.items()} if over_tokens else None
+    found, answers, *_ = carry_over(frame, task, sides, tokens)
+    tables = merged(tmp_path, found | carry.results({"d": (task, answers)}))
+    for name, table in tables.items():
+        TABLES[name].check(table.columns)
+    assert set(tables["matches"]["over"]) == ({"examples", "tokens"} if over_tokens else {"examples"})
+    assert set(tables["matches"]["matched"]) == {0} and tables["matched_latents"].is_empty()
+    place = ["features", "condition", "over"]
+    paired = {("sae", pairing, "examples") for pairing in (*pairings.MATCHED, *pairings.DRAWN)}
+    alone = {(features, condition, None) for features in ("sae", "hidden") for condition in ("source", "native")}
+    assert set(tables["match_scores"].select(place).iter_rows()) == paired | alone | {("hidden", "ridge", None)}
+    assert set(tables["match_best"].select(place).iter_rows()) == set(tables["match_scores"].select(place).iter_rows())
+    said = tables["match_claims"].filter(claim="latents transfer")["verdict"].to_list()
+    assert len(said) == 2 and "holds" not in said

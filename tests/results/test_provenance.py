@@ -1,29 +1,13 @@
 """Facts of where a result comes from."""
 
 import hashlib
-import subprocess
 
 import polars as pl
-import pytest
-from tessera.base.code import code_facts, git_commit
 from tessera.base.digests import config_sha256
 from tessera.base.files import write_parquet
 from tessera.examples.digests import with_sources
 from tessera.results.provenance import collect, fact_table, read_facts
 from tessera.results.writing import Writer
-
-
-def test_a_checkout_names_its_commit_and_its_changes(tmp_path):
-    assert git_commit(tmp_path) == "commit unknown: not a git checkout"
-    person = ["-c", "user.name=n", "-c", "user.email=e"]
-    file = tmp_path / "file"
-    file.write_text("one")
-    for arguments in (["init", "-q"], ["add", "file"], [*person, "commit", "-qm", "one"]):
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout.strip()
-    assert git_commit(tmp_path) == f"commit {head}"
-    file.write_text("two")
-    assert git_commit(tmp_path) == f"commit {head}, with changes"
 
 
 def test_the_hash_of_a_config_is_of_its_values():
@@ -56,9 +40,3 @@ def test_facts_travel_with_files_and_meet_in_the_tables(tmp_path):
     writer.write_parts("predictions", [table])
     assert read_facts(outputs["provenance"]) == read_facts(tmp_path / "u.parquet") == facts
     assert pl.read_csv(outputs["provenance_csv"]).equals(pl.read_parquet(outputs["provenance"]))
-
-
-@pytest.mark.parametrize("stage", ["activations", "tables"])
-def test_a_stage_names_the_libraries_it_needs(stage):
-    names = [name for kind, name, *_ in code_facts(stage) if kind == "library"]
-    assert "polars" in names and ("torch" in names) == (stage == "activations")

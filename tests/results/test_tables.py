@@ -3,7 +3,8 @@
 import itertools
 
 import polars as pl
-from tessera.results.merging import merge_cells, merge_in_parts
+from refusals import fails
+from tessera.results.merging import merge_cells, merge_in_parts, scan
 from tessera.results.tables import best_cells, with_control
 from tessera.study.grid import CELL
 
@@ -24,9 +25,7 @@ def cells(tmp_path):
         "features=hidden/model=m/layer=2/data=d/pooling=mean": (0.7, 0.6),
         "features=tfidf/data=d/pooling=word": (0.5, 0.4),
     }
-    return [
-        write(tmp_path, place, split="test", macro_f1=test, cv_macro_f1=cv) for place, (test, cv) in found.items()
-    ]
+    return [write(tmp_path, place, split="test", macro_f1=test, cv_macro_f1=cv) for place, (test, cv) in found.items()]
 
 
 def test_cells_of_every_kind_stand_in_one_table(tmp_path):
@@ -59,3 +58,21 @@ def test_merged_in_parts_is_the_same_table(tmp_path):
     for size in (1, 7, 100):
         assert pl.concat(merge_in_parts(files, size)).equals(whole)
     assert pl.concat(merge_in_parts([], 7)).columns == CELL
+
+
+def test_folders_above_the_results_are_no_columns(tmp_path):
+    above = tmp_path / "a=1" / "b=x=y"
+    files = cells(above)
+    assert scan(files[:2]).collect().columns == [
+        *("split", "macro_f1", "cv_macro_f1", "features", "model", "layer", "width", "data", "pooling", "threshold")
+    ]
+    (tmp_path / "plain").mkdir()
+    assert merge_cells(files).collect().equals(merge_cells(cells(tmp_path / "plain")).collect())
+
+
+def test_a_folder_above_the_results_that_is_named_as_a_key_is_refused(tmp_path):
+    files = cells(tmp_path / "model=old")
+    fails(lambda: scan(files[:2]), "a folder above the results has the name of a key of theirs")
+    assert scan(files[3:]).collect()["features"].to_list() == ["tfidf"]  # which has no model
+    twice = cells(tmp_path / "a=1" / "a=2")
+    fails(lambda: scan(twice[:2]), "of another above")

@@ -35,3 +35,4 @@ rule extract:
 rule activations:
     input:
         of(cells.every_shard, pattern=paths.ACTIVATIONS),
+    localrule: True

@@ -1,20 +1,10 @@
-"""What is Snakemake's own: where the library is, the study that the config makes, wildcards, questions to the plan."""
+"""What is Snakemake's own: the study that the config makes, wildcards, questions to the plan."""
 
 import inspect
 import os
-import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-
-HERE = Path(str(workflow.current_basedir))  # of this file, also where another workflow includes it
-ROOT = HERE.parents[1]
-IMPORTED = workflow.modifier.parent_modifier is not None  # as a module, whose importer decides what is shown
-
-if (HERE.parent / "scripts" / "tessera").is_dir():
-    sys.path.insert(0, str(HERE.parent / "scripts"))  # else it is an installed package
-
 from tessera import VERSIONS
 from tessera.base import progress
 from tessera.base.digests import config_sha256
@@ -28,19 +18,15 @@ from tessera.study.config import load
 from tessera.study.grid import AXES
 from tessera.study.saes import SIDES
 
-if not workflow.overwrite_configfiles:
+if not (config if IMPORTED else workflow.overwrite_configfiles):
 
-    configfile: str(ROOT / "config" / "config.yaml")
-
-
-def refuse(error):
-    """End in one line; an importer is told in its own way."""
-    if IMPORTED:
-        raise WorkflowError(f"tessera: {error}")
-    sys.exit(f"error: {error}")
+    configfile: ROOT / "config" / "config.yaml" if BESIDE.exists() else workflow.source_path("../../config/config.yaml")
 
 
-WANTED = str(config.pop("cell", None) or "")  # of the target `cell`; no part of a study
+WANTED = str(config.get("cell") or "")  # of the target `cell`; no part of a study
+config = {key: part for key, part in config.items() if key != "cell"}  # a copy: an importer's stays as it is
+moved = workflow.modifier.path_modifier.replace_prefix  # where an importer's prefix puts a file of results
+PREFIXED = moved("file") != "file"
 
 try:
     STUDY = load(config)
@@ -51,20 +37,22 @@ try:
             from tessera.transfer.scenario import check_scenarios  # imports scikit-learn
 
             check_scenarios(STUDY)
+    else:
+        data.read_sizes(STUDY, map(moved, data.examples(STUDY)))
 except TesseraError as error:
     refuse(error)
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars of libraries among the lines below
-SHOWN = workflow.output_settings
-if workflow.is_main_process and not (IMPORTED or SHOWN.dryrun or SHOWN.quiet or SHOWN.verbose):
-    progress.attach(logger)
+if not IMPORTED:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars of libraries among the lines below
+    SHOWN = workflow.output_settings
+    if workflow.is_main_process and not (SHOWN.dryrun or SHOWN.quiet or SHOWN.verbose):
+        progress.attach(logger)
 
-
-onstart:  # of a run, not of a dry run
-    try:
-        check_writable(Path("results"))
-    except TesseraError as error:
-        refuse(error)
+    onstart:  # of a run, not of a dry run
+        try:
+            check_writable(Path("results"))
+        except TesseraError as error:
+            refuse(error)
 
 
 PROBE = {"seed": STUDY.seed, **STUDY.probe}
@@ -86,6 +74,16 @@ def of(ask, **fixed):
     return answer
 
 
+def given(ask):
+    """An input that the config names: relative to the working directory, whatever an importer's prefix is."""
+    answer = of(ask)
+
+    def absolute(wildcards):
+        return [os.path.abspath(file) if PREFIXED else file for file in answer(wildcards)]
+
+    return absolute
+
+
 def grows(amount):
     """Memory (MB) or runtime (minutes) of a rule: as much again with every attempt that a profile's retries allow."""
 
@@ -93,8 +91,3 @@ def grows(amount):
         return amount * attempt
 
     return resource
-
-
-def folders(*axes):
-    """The folders of a log or benchmark: one per axis."""
-    return "".join(f"/{axis}={{{axis}}}" for axis in axes)

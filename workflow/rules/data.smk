@@ -3,7 +3,7 @@
 
 rule answers:
     input:
-        data=of(data.prompt_files),
+        data=given(data.files),
         weights=of(data.answering_weights),
         folder=of(data.answering_folder),
     output:
@@ -30,7 +30,8 @@ rule answers:
 
 rule examples:
     input:
-        of(data.files),
+        given(data.files),
+        answers=of(data.answers),
     output:
         paths.EXAMPLES,
     log:

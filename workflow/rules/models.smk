@@ -28,7 +28,7 @@ rule tune:
 
 rule weights:
     input:
-        files=of(models.files),
+        files=given(models.files),
         folder=of(models.folder),
     output:
         paths.WEIGHTS,
@@ -129,7 +129,8 @@ rule measure_sae:
 
 rule prepare_sae:
     input:
-        of(saes.files),
+        given(saes.files),
+        of(saes.trained_here),
     output:
         encoder=paths.ENCODER,
         digest=paths.DIGEST,

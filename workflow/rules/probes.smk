@@ -14,9 +14,9 @@ for name in cells.asked(STUDY):
         output:
             cells.outputs(STUDY, name),
         log:
-            f"logs/probe_{name}{folders(*kind(name).place, 'data')}.log",
+            f"logs/probe_{name}/{paths.keyed(*kind(name).place, 'data')}.log",
         benchmark:
-            f"results/benchmarks/probe_{name}{folders(*kind(name).place, 'data')}.tsv"
+            f"results/benchmarks/probe_{name}/{paths.keyed(*kind(name).place, 'data')}.tsv"
         group:
             "cells"
         conda:

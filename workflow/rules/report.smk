@@ -98,7 +98,7 @@ for stage in results.drawn(STUDY):
             png=[
                 report(
                     file,
-                    caption=str(ROOT / "workflow" / "report" / f"{caption}.rst"),
+                    caption=f"../report/{caption}.rst",
                     category="Figures",
                     labels=labels,
                 )
@@ -131,7 +131,7 @@ rule pages:
         **{
             page: report(
                 file,
-                caption=str(ROOT / "workflow" / "report" / "page.rst"),
+                caption="../report/page.rst",
                 category=category,
                 labels={"page": page.replace("_", " ")},
             )
@@ -162,16 +162,19 @@ rule scores:
         of(cells.every_cell, part="scores"),
         of(transfers.every_cell, part="scores"),
         results.every_table(STUDY),
+    localrule: True
 
 
 rule cell:
     input:
         of(cells.named_cells, wanted=WANTED),
+    localrule: True
 
 
 rule figures:
     input:
         results.every_figure(STUDY),
+    localrule: True
 
 
 rule report:
@@ -179,3 +182,4 @@ rule report:
         [file for _, file, _ in results.every_page(STUDY)],
         rules.figures.input,
         rules.scores.input,
+    localrule: True

@@ -11,9 +11,9 @@ for name in transfers.transferred(STUDY):
         output:
             transfers.outputs(STUDY, name),
         log:
-            f"logs/transfer_{name}{folders('scenario', 'source', *kind(name).place)}.log",
+            f"logs/transfer_{name}/{paths.keyed('scenario', 'source', *kind(name).place)}.log",
         benchmark:
-            f"results/benchmarks/transfer_{name}{folders('scenario', 'source', *kind(name).place)}.tsv"
+            f"results/benchmarks/transfer_{name}/{paths.keyed('scenario', 'source', *kind(name).place)}.tsv"
         group:
             "cells"
         conda:

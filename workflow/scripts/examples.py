@@ -9,9 +9,10 @@ from tessera.examples.examples import describe, load_examples
 IMAGES_AT_ONCE = 500  # to a row group, which readers hold in memory
 
 with script(snakemake) as log:
-    settings = snakemake.params
+    settings, answers = snakemake.params, snakemake.input.answers
     digests = {file: sha256(file) for file in snakemake.input}
-    examples = load_examples(snakemake.wildcards.data, settings.spec, seed=settings.seed)
+    spec = settings.spec | ({"path": answers} if answers else {})
+    examples = load_examples(snakemake.wildcards.data, spec, seed=settings.seed)
     for split in describe(examples).iter_rows(named=True):
         log.info("%s", split)
         if split["texts_in_training"]:

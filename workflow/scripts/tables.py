@@ -6,7 +6,6 @@ from tessera.base.script import script
 from tessera.examples.digests import check_sources
 from tessera.examples.examples import describe, read_examples
 from tessera.results import merging, provenance, tables
-from tessera.results.warnings import warning_table
 from tessera.results.writing import Writer
 
 with script(snakemake) as log:
@@ -19,14 +18,6 @@ with script(snakemake) as log:
     saes = tables.sae_table(inputs.summaries, inputs.qualities, params.published_l0)
     described = {data: describe(read_examples(hive.one(inputs.examples, data=data))) for data in params.datasets}
     datasets = tables.data_table(described, inputs.summaries)
-    writer.write(
-        scores=scores,
-        best=tables.best_cells(scores),
-        classes=tables.per_class(predictions),
-        predictions=predictions.collect(),
-        saes=saes,
-        datasets=datasets,
-        warnings=warning_table(scores, saes, datasets, pl.read_parquet(inputs.provenance)),
-    )
+    writer.write(**tables.of_study(scores, predictions, saes, datasets, pl.read_parquet(inputs.provenance)))
     writer.write_parts("coefficients", merging.merge_in_parts(inputs.coefficients))
     log.info("%d rows of scores", len(scores))

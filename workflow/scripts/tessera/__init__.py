@@ -3,6 +3,8 @@
 Array names carry their shape: N tokens, E examples, D residual width, W latents, C classes, B resamples.
 """
 
+__version__ = "0.1.0"
+
 # One constant per stage, recorded among the parameters of its rule: raise it when a stage comes to mean
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from tessera.base.arrow import to_arrow
 from tessera.base.errors import TesseraError
 from tessera.models.forward import Batch
 from tessera.saes.encoders import SparseActivations
@@ -69,9 +70,9 @@ def token_table(
         values[lost] = np.copysign(FLOAT16_TINY, sparse.values[lost])
     return pa.table(
         [
-            *(pa.array(column) for column in rows.values()),
-            pa.ListArray.from_arrays(pa.array(offsets), pa.array(sparse.latents)),
-            pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
+            *map(to_arrow, rows.values()),
+            pa.ListArray.from_arrays(to_arrow(offsets), to_arrow(sparse.latents)),
+            pa.ListArray.from_arrays(to_arrow(offsets), to_arrow(values)),
         ],
         schema=latents_schema(activation),
     )
@@ -87,9 +88,9 @@ def pool_hidden(state_ND: torch.Tensor, batch: Batch, numbers: np.ndarray) -> pa
         "last": state_ND[lengths_B.cumsum(0) - 1],
     }
     d = state_ND.shape[1]
-    columns = [pa.array(numbers[batch.examples], pa.uint32()), pa.array(counts_B.numpy(), pa.uint32())]
+    columns = [to_arrow(column.astype(np.uint32)) for column in (numbers[batch.examples], counts_B.numpy())]
     for pooling in HIDDEN_POOLINGS:
-        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(pooled[pooling].cpu().numpy().ravel()), d))
+        columns.append(pa.FixedSizeListArray.from_arrays(to_arrow(pooled[pooling].cpu().numpy().ravel()), d))
     return pa.table(columns, schema=hidden_schema(d))
 
 

@@ -4,6 +4,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from tessera import __version__
+
 LIBRARIES = {
     "activations": ["torch", "transformers", "safetensors", "numpy", "polars", "pyarrow"],
     "tables": ["scikit-learn", "scipy", "numpy", "polars", "pyarrow"],
@@ -19,13 +21,14 @@ def code_facts(stage: str) -> list[list[str]]:
 
 
 def git_commit(folder: Path) -> str:
-    """The commit that `folder` is a checkout of, and whether tracked files differ from it."""
+    """The commit that `folder` is a checkout of, and whether tracked files differ; of no checkout, the version."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
+        git("ls-files", "--error-unmatch", ".")  # else another's repository, around an installed package
         changed = git("status", "--porcelain", "--untracked-files=no").strip()
         return f"commit {git('rev-parse', 'HEAD').strip()}{', with changes' if changed else ''}"
     except (OSError, subprocess.CalledProcessError):
-        return "commit unknown: not a git checkout"
+        return f"version {__version__}, not a git checkout"

@@ -1,7 +1,5 @@
 """The one kind of error a user is meant to read."""
 
-import polars as pl
-
 LONGEST = 480  # characters of a line that is still read
 
 
@@ -24,11 +22,3 @@ def shorten(value: object, limit: int = 80) -> str:
     except ValueError:  # Python spells out 4,300 digits
         return "a number of too many digits"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
-
-
-def no_row(key: str, role: str, what: str, bad: pl.Series, values: pl.Series | None = None) -> None:
-    """An error that names the first of the bad rows, if there are any, and counts them."""
-    if bad.any():
-        row = int(bad.arg_max())
-        value = f" {shorten(values[row])}" if values is not None else ""
-        raise TesseraError(f"config key {key}.{role}: row {row} has {what}{value} ({bad.sum()} such rows)")

@@ -1,12 +1,13 @@
-"""Labelled examples: read (see rows.py), sampled, and split once for every cell."""
+"""Labelled examples: read (see reading.py), sampled, and split once for every cell."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from tessera.base.errors import TesseraError, no_row, shorten
+from tessera.base.errors import TesseraError, shorten
 from tessera.examples import reading
+from tessera.examples.checks import no_row
 from tessera.examples.prompts import load_prompts
 from tessera.examples.splits import assign_parts, check_folds, hashes
 from tessera.study.media import holds

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageOps
 
-from tessera.base.errors import TesseraError, no_row, shorten
+from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
+from tessera.examples.checks import no_row
 
 READ = "png, jpeg and what else Pillow reads, 8 bits a channel"
 DEEP = ("I", "F")  # modes of more bits a channel

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from tessera.base.errors import TesseraError, no_row, shorten
+from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
 from tessera.examples import images
+from tessera.examples.checks import no_row
 from tessera.examples.splits import joined
 from tessera.study.media import holds
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from tessera.base.files import read_parquet
 from tessera.features.kind import Kind, Stored
-from tessera.features.spaces import Standardised
 from tessera.study import paths
 from tessera.study.study import Study
 
@@ -30,9 +29,6 @@ class Hidden(Kind):
     def load(self, stored: Stored, pooling: str | None) -> np.ndarray:
         name = paths.HIDDEN.format(**stored.place)
         return read_hidden([Path(shard) / name for shard in stored.files], pooling)
-
-    def space(self, train: np.ndarray, pooling: str | None, threshold: str | None) -> Standardised:
-        return Standardised(train)
 
 
 def read_hidden(files: list[Path], pooling: str) -> np.ndarray:

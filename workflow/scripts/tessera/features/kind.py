@@ -1,6 +1,6 @@
 """What a kind of features is: the one interface of everything that a probe can read.
 
-A kind is one file of this package and one entry of the registry in its `__init__.py`. Paths, wildcards, hive keys, the
+A kind is one file of this package and one entry of `registry.py`. Paths, wildcards, hive keys, the
 rules of probes and of transfer, contestants, claims, colours and titles follow from what it says here.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from tessera.features.spaces import Features, Space
+from tessera.features.spaces import Features, Space, Standardised
 from tessera.study import paths
 from tessera.study.study import Study
 
@@ -50,8 +50,8 @@ class Kind(ABC):
     environment: str = "probes"
 
     def asked(self, study: Study) -> bool:
-        """Does a study ask for it?"""
-        return all(self.values(study).values())
+        """Does a study ask for it: for a value of each of its axes, or, where it has none, for it at all?"""
+        return all(self.values(study).values()) if self.axes else study.baselines[self.name]
 
     def values(self, study: Study) -> dict[str, list[str]]:
         """axis → its values in a study."""
@@ -75,9 +75,9 @@ class Kind(ABC):
     def load(self, stored: Stored, pooling: str | None) -> Features:
         """The features of a data set, pooled in one way."""
 
-    @abstractmethod
     def space(self, train: Features, pooling: str | None, threshold: str | None) -> Space:
-        """The space fitted on the features of training rows."""
+        """The space fitted on the features of training rows: standardised, where a kind does not say otherwise."""
+        return Standardised(train)
 
     @property
     def transfer_axes(self) -> tuple[str, ...]:

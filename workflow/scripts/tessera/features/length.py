@@ -4,8 +4,6 @@ import numpy as np
 
 from tessera.examples.examples import read_texts
 from tessera.features.kind import Kind, Stored
-from tessera.features.spaces import Standardised
-from tessera.study.study import Study
 
 
 class Length(Kind):
@@ -15,14 +13,8 @@ class Length(Kind):
     axes = ()
     transfers = False
 
-    def asked(self, study: Study) -> bool:
-        return study.baselines[self.name]
-
     def load(self, stored: Stored, pooling: str | None) -> np.ndarray:
         return lengths(read_texts(stored.examples))
-
-    def space(self, train: np.ndarray, pooling: str | None, threshold: str | None) -> Standardised:
-        return Standardised(train)
 
 
 def lengths(texts: np.ndarray) -> np.ndarray:

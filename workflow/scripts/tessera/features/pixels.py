@@ -8,7 +8,6 @@ from PIL import Image
 from tessera.base.files import row_groups
 from tessera.examples.images import decode
 from tessera.features.kind import Kind, Stored
-from tessera.features.spaces import Standardised
 
 
 class Pixels(Kind):
@@ -18,9 +17,6 @@ class Pixels(Kind):
 
     def load(self, stored: Stored, pooling: str | None) -> np.ndarray:
         return read_pixels(stored.examples, pooling)
-
-    def space(self, train: np.ndarray, pooling: str | None, threshold: str | None) -> Standardised:
-        return Standardised(train)
 
 
 def read_pixels(examples: Path, pooling: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
+from tessera.base.arrow import to_arrow, to_numpy
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import parquet_writer, read_parquet, row_groups
 from tessera.study.study import Study
@@ -33,15 +34,15 @@ def _row_groups(shards: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, np
     for shard in shards:
         for group in row_groups(shard, ["example", "latent", "activation"]):
             latents, activations = (group[name].chunk(0) for name in ("latent", "activation"))
-            values = activations.values.to_numpy().astype(np.float32)
-            yield group["example"].to_numpy(), latents.offsets.to_numpy(), latents.values.to_numpy(), values
+            offsets_N, ids = to_numpy(latents.offsets), to_numpy(latents.values)
+            yield to_numpy(group["example"].chunk(0)), offsets_N, ids, to_numpy(activations.values).astype(np.float32)
 
 
 def _features_table(example_E: np.ndarray, pooled_EW: sp.csr_array) -> pa.Table:
-    offsets = pa.array(pooled_EW.indptr, pa.int32())
-    latents = pa.ListArray.from_arrays(offsets, pa.array(pooled_EW.indices.astype(np.uint32)))
-    values = pa.ListArray.from_arrays(offsets, pa.array(pooled_EW.data))
-    return pa.table([pa.array(example_E), latents, values], schema=FEATURES_SCHEMA)
+    offsets = to_arrow(pooled_EW.indptr.astype(np.int32))
+    latents = pa.ListArray.from_arrays(offsets, to_arrow(pooled_EW.indices.astype(np.uint32)))
+    values = pa.ListArray.from_arrays(offsets, to_arrow(pooled_EW.data))
+    return pa.table([to_arrow(example_E), latents, values], schema=FEATURES_SCHEMA)
 
 
 def pool(
@@ -100,6 +101,12 @@ class Active:
         merged = reduce.reduceat(values, self.heads) if len(self.heads) else values
         return sp.csr_array((merged, self.indices.copy(), self.indptr.copy()), shape=self.shape)
 
+    def mean(self, values: np.ndarray) -> sp.csr_array:
+        """The same of their mean over all content tokens of the example."""
+        merged = self.merge(values)
+        merged.data /= self.of_tokens()
+        return merged
+
     def of_tokens(self) -> np.ndarray:
         """For each entry of `merge`, how many content tokens its example has."""
         return np.repeat(self.tokens_E, np.diff(self.indptr))
@@ -114,10 +121,7 @@ def _sum(active: Active) -> sp.csr_array:
 
 
 def _mean(active: Active) -> sp.csr_array:
-    """Over all content tokens."""
-    pooled_EW = active.merge(active.values)
-    pooled_EW.data /= active.of_tokens()
-    return pooled_EW
+    return active.mean(active.values)
 
 
 def _max(active: Active) -> sp.csr_array:

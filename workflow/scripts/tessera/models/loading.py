@@ -26,7 +26,7 @@ def load_model(
         folder: the model's where the workflow made it; else `architecture` has the key path or hub.
         revision: commit of the hub; the config's where None.
         depth: number of blocks that are read, from the first on; what is behind them is not loaded. None: all.
-        causal: with the head that predicts the next token.
+        causal: with the head that predicts the next token, and so whole.
 
     Raises:
         TesseraError: the files are not there, are not what the config says, or hold no stack of blocks.
@@ -41,7 +41,7 @@ def load_model(
         find_blocks,
         folder=folder,
         revision=revision,
-        depth=depth,
+        depth=None if causal else depth,
         causal=causal,
     )
     name = identity["name"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tessera.base import hive
 from tessera.examples.examples import count_examples
 from tessera.plan import models
 from tessera.study import paths
@@ -17,15 +18,20 @@ def count(study: Study) -> None:
         study.sizes[data] = count_examples(data, study)
 
 
-def size(study: Study, data: str) -> int:
-    """How many examples a data set has, as the run was planned.
+def read_sizes(study: Study, files: Iterable[str]) -> None:
+    """Read the sizes off the files of examples that are there: for a job in a process of its own.
 
-    A job in a process of its own has not counted them: it reads the size off the file of examples, which is there
-    before anything that depends on it.
+    They are there before anything that depends on them.
     """
+    for file in files:
+        if Path(file).is_file():
+            study.sizes[hive.keys(file)["data"]] = pq.read_metadata(file).num_rows
+
+
+def size(study: Study, data: str) -> int:
+    """How many examples a data set has, as the run was planned."""
     if data not in study.sizes:
-        file = Path(paths.EXAMPLES.format(data=data))
-        study.sizes[data] = pq.read_metadata(file).num_rows if file.is_file() else count_examples(data, study)
+        study.sizes[data] = count_examples(data, study)
     return study.sizes[data]
 
 
@@ -35,12 +41,12 @@ def answered(study: Study, data: str) -> bool:
 
 
 def spec(study: Study, data: str) -> dict:
-    """A data set's entry; where a model makes the labels, that of the table with its answers."""
+    """A data set's entry; where a model makes the labels, that of the table with its answers, but for its path."""
     entry = study.datasets[data]
     if not answered(study, data):
         return {key: value for key, value in entry.items() if key != "behaviour_of"}
     kept = {key: entry[key] for key in ("text", "group", "split") if key in entry}
-    return {**kept, "path": paths.ANSWERS.format(data=data), "label": "answer", "id": "id"}
+    return {**kept, "label": "answer", "id": "id"}
 
 
 def prompts(study: Study, data: str) -> dict:
@@ -48,12 +54,12 @@ def prompts(study: Study, data: str) -> dict:
     return study.datasets[data]
 
 
+def answers(study: Study, data: str) -> str | list:
+    """The table of a model's answers, which a data set's examples are read from; none where they have labels."""
+    return paths.ANSWERS.format(data=data) if answered(study, data) else []
+
+
 def files(study: Study, data: str) -> list[str]:
-    """What the examples of a data set are read from: its local files, or its table of answers."""
-    return [paths.ANSWERS.format(data=data)] if answered(study, data) else prompt_files(study, data)
-
-
-def prompt_files(study: Study, data: str) -> list[str]:
     """The local files of a data set (those of pinned packages apart)."""
     entry = study.datasets[data]
     parts = [part["path"] for part in (entry, *entry.get("shifts", {}).values()) if "path" in part]

@@ -81,13 +81,16 @@ def trained(study: Study, model: str, layer: str, width: str) -> str:
     return paths.TRAINED.format(model=owner, layer=layer, width=width)
 
 
+def trained_here(study: Study, model: str, layer: str, width: str) -> str | list:
+    """The folder of an SAE that this workflow trains; none of one that is there."""
+    return trained(study, model, layer, width) if is_trained(study, model, width) else []
+
+
 def files(study: Study, model: str, layer: str, width: str) -> list[str]:
-    """What SAELens saved: the folder trained here, or the user's own files; none for a published SAE."""
+    """The user's own files, as SAELens saved them; none for an SAE that is trained here or published."""
     one = entry(study, model, width)
-    if "release" in one:
+    if "path" not in one:
         return []
-    if "train" in one:
-        return [trained(study, model, layer, width)]
     return [str(sae_folder(one, layer, width) / name) for name in ("cfg.json", "sae_weights.safetensors")]
 
 

@@ -114,12 +114,15 @@ def runtimes_page(folder: Path) -> str:
 
 def runtimes(folder: Path) -> pl.DataFrame:
     """Per rule: jobs, wall and CPU hours of all, the longest and the largest, from the engine's records in `folder`."""
-    schema = {"s": pl.Float64, "max_rss": pl.Float64, "cpu_time": pl.Float64}
+    schema = {"s": pl.Float64, "max_rss": pl.Float64, "cpu_time": pl.Float64}  # no memory of a job of under a second
     rows = []
     for file in sorted(folder.rglob("*.tsv")):
+        with file.open() as lines:
+            if not schema.keys() <= {*next(lines, "").split()}:
+                continue  # no record of the engine's: a file of the workflow that imports this one
         record = pl.read_csv(file, separator="\t", infer_schema=False).select(
             pl.col(name).cast(kind, strict=False) for name, kind in schema.items()
-        )  # a job that ended within a second has no memory
+        )
         rows.append(record.with_columns(rule=pl.lit(file.relative_to(folder).parts[0].removesuffix(".tsv"))))
     records = pl.concat(rows) if rows else pl.DataFrame(schema={**schema, "rule": pl.String})
     table = records.group_by("rule", maintain_order=True).agg(

@@ -291,8 +291,8 @@ TABLES = {
             "transfer_tables",
             "transferred cell × test example",
             names(
-                "features model layer width pooling threshold scenario source target condition fraction "
-                "example id group label predicted"
+                "features model layer width pooling threshold target condition fraction example id group label "
+                "predicted scenario source"
             ),
             csv=False,
             there=with_transfers,

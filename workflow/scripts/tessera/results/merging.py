@@ -17,16 +17,19 @@ def scan(files: Iterable[str | Path]) -> pl.LazyFrame:
     """Files of one stage as one table, the keys of their paths as columns.
 
     Raises:
-        TesseraError: a folder above the results is named as a key of theirs.
+        TesseraError: a folder above the results is named as a key of theirs, or as another above.
     """
     files = [str(file) for file in files]
     keys = hive.keys(files[0])
     above = [part.partition("=")[0] for part in files[0].split("/")[:-1] if "=" in part]
     above = above[: len(above) - len(keys)]  # of a prefix, such as an object storage's
-    if {*above} & {*keys}:
-        raise TesseraError(f"{files[0]}: a folder above the results has the name of a key of theirs; rename it")
+    if len({*above, *keys}) < len(above) + len(keys):
+        raise TesseraError(
+            f"{files[0]}: a folder above the results has the name of a key of theirs, or of another above; rename it"
+        )
     schema = {key: TYPES[key] for key in keys} | dict.fromkeys(above, pl.String)
-    return pl.scan_parquet(files, hive_partitioning=True, hive_schema=schema).drop(above)
+    found = pl.scan_parquet(files, hive_partitioning=True, hive_schema=schema)
+    return found.drop(above, strict=False)  # a folder with two equal signs is no column
 
 
 def merge_cells(files: Iterable[str]) -> pl.LazyFrame:

@@ -4,7 +4,28 @@ import polars as pl
 
 from tessera.results.contestants import CONTESTANTS, roles
 from tessera.results.merging import scan
+from tessera.results.warnings import warning_table
 from tessera.study.grid import CELL
+
+
+def of_study(
+    scores: pl.DataFrame,
+    predictions: pl.LazyFrame,
+    saes: pl.DataFrame,
+    datasets: pl.DataFrame,
+    provenance: pl.DataFrame,
+) -> dict[str, pl.DataFrame]:
+    """What the rule tables writes, table by table: of all cells merged, and of the tables of those names."""
+    best = best_cells(scores)
+    return {
+        "scores": scores,
+        "best": best,
+        "classes": per_class(predictions),
+        "predictions": predictions.collect(),
+        "saes": saes,
+        "datasets": datasets,
+        "warnings": warning_table(scores, saes, datasets, provenance),
+    }
 
 
 def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:

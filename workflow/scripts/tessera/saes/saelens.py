@@ -1,6 +1,6 @@
 """What only SAELens can do: fetch a published SAE, whose format it knows, and encode with a rare architecture.
 
-One of the two modules that import sae_lens (4-6 s, 490 MiB); see also train.py.
+One of the two modules that import sae_lens (4-6 s, 490 MiB); see also training.py.
 """
 
 from pathlib import Path

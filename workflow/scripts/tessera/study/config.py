@@ -19,7 +19,8 @@ from tessera.study.study import Study
 
 SOURCES = ("path", "hub", "control_of", "tuned")  # where a model comes from
 MOST_VALUES, MOST_LEVELS, MOST_BITS = 100_000, 50, 1024
-SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
+SHIPPED = Path(__file__).with_name("config.schema.yaml")  # with an installed package
+SCHEMA = SHIPPED if SHIPPED.exists() else Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 
 
 def load(config: dict) -> Study:

@@ -1,0 +1,60 @@
+"""What of a model's entry decides what it computes, and what is only where it is used."""
+
+import pytest
+from tessera.plan import models
+
+ASIDE = {"passes": [{1: []}, {3: [], 2: []}], "saes": "other", "data": ["d"]}
+OTHER = {"other": {"train": {"texts": ["e"]}}}
+DECIDES = {"dtype": "float16", "max_tokens": 7, "hook": "mlp_out"}
+
+
+@pytest.mark.parametrize("key", ASIDE)
+@pytest.mark.parametrize("model", ["m", "r", "twin"])
+def test_an_identity_stays_when_passes_saes_or_data_change(made, edited, config, model, key):
+    saes = config["saes"] | OTHER
+    for name in ("m", model):
+        changed = made(models=edited(name, **{key: ASIDE[key]}), saes=saes)
+        assert models.identity(changed, model) == models.identity(made(saes=saes), model)
+
+
+@pytest.mark.parametrize("key", DECIDES)
+def test_an_identity_changes_with_what_is_computed(made, edited, key):
+    changed = made(models=edited("m", **{key: DECIDES[key]}))
+    for model in ("m", "r", "twin"):  # which read as it does
+        assert models.identity(changed, model) != models.identity(made(), model)
+    assert models.identity(made(seed=1), "r") != models.identity(made(), "r")
+
+
+@pytest.mark.parametrize("key", ASIDE)
+def test_the_base_of_a_twin_stays_when_its_passes_saes_or_data_change(made, edited, config, key):
+    saes = config["saes"] | OTHER
+    changed = made(models=edited("m", **{key: ASIDE[key]}), saes=saes)
+    assert models.base(changed, "twin") == models.base(made(saes=saes), "twin")
+    assert models.recipe(changed, "twin") == models.recipe(made(saes=saes), "twin")
+
+
+def test_the_base_of_a_twin_changes_with_its_path_and_its_dtype(made, edited, tmp_path):
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "config.json").write_text('{"num_hidden_layers": 4}')
+    for keys in ({"path": str(tmp_path / "moved")}, {"dtype": "float16"}):
+        assert models.base(made(models=edited("m", **keys)), "twin") != models.base(made(), "twin")
+
+
+def test_a_recipe_says_how_a_twin_is_tuned_and_not_from_what(made, edited):
+    assert models.recipe(made(), "twin")["seed"] == 0 and "from" not in models.recipe(made(), "twin")
+    changed = made(models=edited("twin", tuned={"from": "m", "data": "d", "steps": 3}))
+    assert models.recipe(changed, "twin") == {**models.recipe(made(), "twin"), "steps": 3}
+
+
+def test_the_folder_of_a_twin_is_that_of_its_control_too(made, config):
+    study = made(models=config["models"] | {"drawn": {"control_of": "twin", "passes": [{1: []}]}})
+    assert models.folder(study, "twin") == models.folder(study, "drawn") == "results/models/model=twin"
+    assert models.folder(study, "m") == models.folder(study, "r") == models.files(study, "twin") == []
+    assert models.base_weights(study, "twin") == models.weights(study, "m")
+
+
+def test_the_files_of_a_folder_are_those_that_make_a_model(made, tmp_path):
+    for name in ("model.safetensors", "tokenizer.json", "notes.md", "weights.bin"):
+        (tmp_path / "model" / name).touch()
+    expected = [str(tmp_path / "model" / name) for name in ("config.json", "model.safetensors", "tokenizer.json")]
+    assert models.files(made(), "m") == models.files(made(), "r") == expected
