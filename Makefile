@@ -28,7 +28,7 @@ test: $(VENV)/dev.done
 lint: $(VENV)/dev.done
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/snakefmt --check Snakefile workflow/rules
+	$(VENV)/bin/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(VENV)/bin/snakemake --lint
 
 $(VENV)/demo.done: requirements.txt requirements-embedded.txt constraints.txt

@@ -1,6 +1,7 @@
 """The library's own rules, read off its source: what may import what, and how long a file may be."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -88,3 +89,9 @@ def test_a_package_says_in_one_line_what_it_may_touch(name):
 @pytest.mark.parametrize("module", FILES)
 def test_a_file_is_read_in_one_sitting(module):
     assert len(FILES[module].read_text().splitlines()) <= LONGEST
+
+
+def test_only_what_reads_images_reads_whole_examples():
+    """Images may be large: frames of examples are read by `read_examples`, which leaves them out."""
+    for file in [*SCRIPTS.glob("*.py"), *SCRIPTS.glob("tessera/matching/*.py"), *SCRIPTS.glob("tessera/results/*.py")]:
+        assert not re.search(r"read_parquet\([^)]*\bexamples", file.read_text()), file

@@ -17,7 +17,7 @@ def of(study):
         "tokens": saes.tokens(study, texts),
         "hooks": saes.hooks(study, texts, model, **{"pass": "0"}),
         "recipe": saes.recipe(study, model, width),
-        "files": saes.files(study, model, layer, width),
+        "folder": saes.trained_here(study, model, layer, width),
     }
 
 
@@ -66,7 +66,8 @@ def test_a_cache_holds_the_layers_that_train_on_its_texts(made, edited, config):
 def test_a_borrowed_sae_is_its_owners(made, config):
     models = config["models"] | {"twin": {"tuned": {"from": "m", "data": "d"}, "passes": [{3: ["512_theirs"]}]}}
     study = made(models=models, saes=config["saes"] | {"theirs": {"of": "m"}})
-    assert saes.files(study, "twin", "3", "512_theirs") == ["results/saes/model=m/layer=3/width=512/saelens"]
+    assert saes.trained_here(study, "twin", "3", "512_theirs") == "results/saes/model=m/layer=3/width=512/saelens"
+    assert saes.files(study, "twin", "3", "512_theirs") == []  # of the user's own
     assert saes.recipe(study, "m", "512") == saes.recipe(made(), "m", "512")
     assert saes.qualities(study)[-1] == "results/saes/model=twin/layer=3/width=512_theirs/borrowed.parquet"
     assert saes.residuals(study, "twin", "3", "512_theirs").startswith("results/residuals/model=twin/pass=0/")

@@ -1,6 +1,7 @@
 """What CONTRIBUTING.md says is so: each worked diff applies to the tree, and what it adds works there."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ from tessera import __version__
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow/scripts/tessera"
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-DIFFS = dict(re.findall(r"^## (A .+: \d+ places)\n(?:(?!^## ).*\n)*?```diff\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL))
+SECTIONS = (part.partition("\n") for part in TEXT.split("\n## ")[1:])
+DIFFS = {name: text.split("```diff\n")[1].partition("```")[0] for name, _, text in SECTIONS if "```diff\n" in text}
 
 # A study of two data sets, to be planned and not to be run.
 STUDY = {
@@ -88,14 +90,16 @@ outputs = results.outputs(study, "tables")
 assert results.pages(study).index("confusions") == results.pages(study).index("best") + 1
 assert [file for file in results.every_figure(study) if "confusions" in file and file.endswith("png")]
 place = {axis: ["tfidf" if axis == "features" else "d" if axis == "data" else None] for axis in CELL}
-best = pl.DataFrame(place | {"contestant": ["TF-IDF"], "split": ["test"]}, schema_overrides=dict.fromkeys(CELL, pl.String))
+names = {"contestant": ["TF-IDF"], "split": ["test"]}
+best = pl.DataFrame(place | names, schema_overrides=dict.fromkeys(CELL, pl.String))
 told = pl.DataFrame({"split": ["test"] * 3, "label": ["a", "a", "b"], "predicted": ["a", "b", "b"]})
 table = confusions(best, best.select(CELL).join(told, how="cross").lazy())
 Writer(outputs, []).write(confusions=table)
 table = pl.read_parquet(outputs["confusions"])
 assert table.rows() == [("d", "TF-IDF", *row, 1) for row in (("a", "a"), ("a", "b"), ("b", "b"))]
 (figure,) = TABLES["confusions"].figures
-assert [text.get_text() for text in draw(figure.draw, table, {}).axes[0].get_yticklabels()] == ["TF-IDF, d: a taken for b"]
+(axis,) = draw(figure.draw, table, {}).axes
+assert [text.get_text() for text in axis.get_yticklabels()] == ["TF-IDF, d: a taken for b"]
 assert "take for what" in pages.table_page(TABLES["confusions"], table)
 """,
     "A stage": PLANNED
@@ -146,16 +150,17 @@ def tree(tmp_path):
 def test_a_worked_diff_applies_and_what_it_adds_works(tree, name):
     addition, places = re.fullmatch(r"(.+): (\d+) places", name).groups()
     (tree / "the.diff").write_text(DIFFS[name])
-    git = ["git", "-c", "core.autocrlf=false", "apply", "the.diff"]
-    applied = subprocess.run(git, cwd=tree, capture_output=True, text=True, env={"GIT_CEILING_DIRECTORIES": str(tree)})
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}  # a repository around it is not meant
+    git = ["git", "apply", "the.diff"]
+    applied = subprocess.run(git, cwd=tree, capture_output=True, text=True, env=environment)
     assert applied.returncode == 0, f"CONTRIBUTING.md, {name}: the diff no longer applies: {applied.stderr}"
     printed = """
 from pathlib import Path
 from tessera.results import catalogue
-made = [catalogue.columns() != Path("docs/tables.md").read_text(), catalogue.readme() not in Path("README.md").read_text()]
-print("pages to be printed:", sum(made))
+columns, readme = Path("docs/tables.md").read_text(), Path("README.md").read_text()
+print("pages to be printed:", (catalogue.columns() != columns) + (catalogue.readme() not in readme))
 """
-    environment = {"PYTHONPATH": str(tree / "workflow/scripts"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+    environment |= {"PYTHONPATH": str(tree / "workflow/scripts"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
     command = [sys.executable, "-c", printed + PROOFS[addition]]
     tried = subprocess.run(command, cwd=tree, capture_output=True, text=True, env=environment)
     assert tried.returncode == 0, f"CONTRIBUTING.md, {name}: what it adds does not work: {tried.stdout}{tried.stderr}"

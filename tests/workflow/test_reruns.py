@@ -116,7 +116,13 @@ def test_data_that_are_touched_and_data_that_change(copy):
     os.utime(copy / "weather.csv")
     assert planned(copy) == {}
     texts("w", 120, 5).write_csv(copy / "weather.csv")
-    trained = {"residuals": 1, "train_sae": 1, "prepare_sae": 1, **PROBES, **ANEW}  # the SAE is trained on these texts too
+    trained = {
+        "residuals": 1,
+        "train_sae": 1,
+        "prepare_sae": 1,
+        **PROBES,
+        **ANEW,
+    }  # the SAE is trained on these texts too
     jobs = {"examples": 1, "extract": SHARDS + 3, "probe_hidden": 4 + 1, **TEXT, **trained}
     assert planned(copy) == jobs
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from runs import CELLS, change, planned, snakemake, texts
+from runs import CELLS, change, make_study, planned, snakemake, texts
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
@@ -152,6 +152,24 @@ def test_a_scenario_touches_no_features(copy):
     native = pl.read_parquet(copy / file).filter(target="own", fraction=1.0)["macro_f1", "C", "roc_auc_low"]
     alone = "results/probes/features=hidden/model=bert/layer=2/data=own/pooling=mean/scores.parquet"
     assert native.equals(pl.read_parquet(copy / alone)["macro_f1", "C", "roc_auc_low"])
+
+
+@pytest.mark.parametrize("table", ["transfer", "match_best"])
+def test_tables_of_transfers_and_matches_wait_for_no_cell_they_do_not_read(tmp_path, table):
+    folder = make_study(tmp_path / "study")
+    side = {"model": "bert", "layer": 1, "width": 64}
+    other = {"train": {**yaml.safe_load((folder / "study.yaml").read_text())["saes"]["trained"]["train"], "seed": 9}}
+
+    def edit(config):
+        config["transfers"] = {"move": SCENARIO}
+        config["saes"]["other"] = other
+        config["models"]["bert"]["passes"][0][1].append("64_other")
+        config["matches"] = {"two": {"a": side, "b": {**side, "width": "64_other"}, "texts": ["weather"]}}
+
+    change(folder, edit)
+    jobs = planned(folder, "--", f"results/tables/{table}.parquet")
+    assert jobs["provenance"] == 1 and "tables" not in jobs and "probe_tfidf" not in jobs
+    assert (jobs.get("probe_sae", 0), jobs.get("probe_hidden", 0)) == {"transfer": (0, 0), "match_best": (2, 1)}[table]
 
 
 def test_a_target_touches_no_features(transferred):

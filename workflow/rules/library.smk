@@ -24,10 +24,10 @@ BESIDE = HERE.parent / "scripts" / "tessera" / "__init__.py"
 spec = find_spec("tessera")
 INSTALLED = Path(spec.origin).resolve() if spec and spec.origin else None
 if BESIDE.exists():
-    if INSTALLED not in (None, BESIDE):  # scripts look in their own folder last
-        refuse(f"the package {INSTALLED.parent} hides the library of this checkout: uninstall it from this environment")
+    if INSTALLED not in (None, BESIDE):  # which scripts would import: they look in their own folder last
+        refuse(f"{INSTALLED.parent} hides the library of this checkout: uninstall it, or pip install -e the checkout")
     sys.path.insert(0, str(BESIDE.parents[1]))
 elif INSTALLED is None:
     refuse(f"no library beside {workflow.current_basedir}: install tessera-sae, same tag or commit, beside Snakemake")
-elif INSTALLED.read_bytes() != Path(workflow.source_path("../scripts/tessera/__init__.py")).read_bytes():
+elif INSTALLED.read_text().strip() != Path(workflow.source_path("../scripts/tessera/__init__.py")).read_text().strip():
     refuse(f"{INSTALLED.parent} is of another version than {workflow.current_basedir}: install tessera-sae of that one")
