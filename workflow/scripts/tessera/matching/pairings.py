@@ -142,7 +142,7 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
 
 
 def found_pairings(pairings: pl.DataFrame) -> list[tuple[str, str | None]]:
-    """Every (pairing, over) of a match, whether or not a latent found a partner in it."""
+    """Every (pairing, over) of a match: over examples always, over tokens where a latent found a partner there."""
     tokens = [(matched, "tokens") for matched in MATCHED if "tokens" in pairings["over"]]
     same = [("identity", None)] if "identity" in pairings["pairing"] else []
     return [*((pairing, "examples") for pairing in MATCHED), *tokens, *((drawn, "examples") for drawn in DRAWN), *same]

@@ -1,5 +1,7 @@
 """The one writer of tables: what it writes stands in the catalogue, and carries its origin."""
 
+from collections.abc import Iterable, Iterator
+
 import polars as pl
 
 from tessera.base.files import atomic, write_parquet, write_parts
@@ -26,6 +28,13 @@ class Writer:
                 with atomic(self.outputs[f"{name}_csv"]) as part:
                     table.write_csv(part, float_precision=6)
 
-    def write_parts(self, name: str, parts) -> None:
-        """Write a table that comes in parts, as parquet alone."""
-        write_parts(self.outputs[name], parts, self.facts)
+    def write_parts(self, name: str, parts: Iterable[pl.DataFrame]) -> None:
+        """Write a table that comes in parts, as parquet alone; errors as of `write`, but for a part without a row."""
+
+        def checked() -> Iterator[pl.DataFrame]:
+            for part in parts:
+                if len(part):
+                    TABLES[name].check(part.columns)
+                yield part
+
+        write_parts(self.outputs[name], checked(), self.facts)
