@@ -29,8 +29,10 @@ def pytest_runtest_makereport():
 
 def pytest_runtest_logreport(report):
     """What a session's fixture took counts as its own, not as the file's whose test came first."""
-    SECONDS[report.nodeid.split("::")[0]] += report.duration - sum(seconds for _, seconds in report.shared)
-    SECONDS.update({f"fixture {name}": seconds for name, seconds in report.shared})
+    shared = getattr(report, "shared", [])  # none of a test whose worker died
+    SECONDS[report.nodeid.split("::")[0]] += report.duration - sum(seconds for _, seconds in shared)
+    for name, seconds in shared:
+        SECONDS[f"fixture {name}"] += seconds
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-COMMANDS = ("munged", "slurmctld", "slurmd", "sinfo")
+DAEMONS = ("munged", "slurmctld", "slurmd")
+# Told of it one by one: the plugin drops SLURM_CONF.
+CLIENTS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun", "sshare")
 WAIT = 60  # seconds
 CONFIG = """\
 ClusterName=tests
@@ -67,8 +69,8 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """Start it and point Slurm's commands to it; stop it in the end."""
-    if missing := [command for command in COMMANDS if shutil.which(command) is None]:
+    """Start it and put Slurm's commands for it first in PATH; stop it in the end."""
+    if missing := [command for command in DAEMONS + CLIENTS if shutil.which(command) is None]:
         raise NoCluster(f"no {', '.join(missing)} on this machine (Debian: slurmctld slurmd slurm-client munge)")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-")))  # a socket's path is short
@@ -91,11 +93,13 @@ def cluster() -> Iterator[None]:
 
         files = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
         begin("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files)
-        before = os.environ.get("SLURM_CONF")
-        stack.callback(lambda: os.environ.pop("SLURM_CONF") if before is None else os.environ.update(SLURM_CONF=before))
-        os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
-        begin("slurmctld", "-D")
-        begin("slurmd", "-D", "-N", values["host"])
+        begin("slurmctld", "-D", "-f", str(folder / "slurm.conf"))
+        begin("slurmd", "-D", "-f", str(folder / "slurm.conf"), "-N", values["host"])
+        for name in CLIENTS:
+            (folder / name).write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(name)} "$@"\n')
+            (folder / name).chmod(0o755)
+        stack.callback(os.environ.__setitem__, "PATH", os.environ["PATH"])
+        os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
         wait_for_nodes(folder)
         yield
 
