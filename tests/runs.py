@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from engine import Run
 
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
+WAIT = 300  # seconds
 CELLS = "results/probes/features=sae/model=bert/layer=1/width=64/data=weather"
 CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
 
@@ -85,6 +87,16 @@ def snakemake(folder: Path, *arguments: str, fails: bool = False, real: bool = F
         printed = log.read()
     assert failed == fails, printed
     return printed
+
+
+def until(condition, process: Run) -> bool:
+    """Wait for `condition` while `process` runs; did it come true?"""
+    started = time.monotonic()
+    while process.poll() is None and time.monotonic() - started < WAIT:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:

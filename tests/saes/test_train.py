@@ -125,15 +125,15 @@ def test_held_out_tokens_do_not_reach_the_weights(trained, tmp_path):
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def long_trained(request, cache, tmp_path_factory):
-    """An architecture, options that train it, the folder of a trained SAE and its quality as reported."""
-    options = OPTIONS | {"architecture": request.param, "steps": 400}
+    """An architecture, the folder of a trained SAE and its quality as reported."""
     out = tmp_path_factory.mktemp(request.param) / "sae"
-    return request.param, options, out, train(cache, out, **options).row(0, named=True)
+    quality = train(cache, out, **OPTIONS | {"architecture": request.param, "steps": 400})
+    return request.param, out, quality.row(0, named=True)
 
 
 @torch.inference_mode()
 def test_every_architecture_reaches_the_same_l0(long_trained):
-    architecture, _, folder, quality = long_trained
+    architecture, folder, quality = long_trained
     sae, tokens = SAE.load_from_disk(folder), torch.from_numpy(make_tokens()[-TOKENS // 10 :])
     assert quality["architecture"] == architecture
     assert sae.cfg.architecture() == ("jumprelu" if "batchtopk" in architecture else architecture)
@@ -147,16 +147,16 @@ def test_every_architecture_reaches_the_same_l0(long_trained):
     assert quality["variance_explained"] == pytest.approx(1 - unexplained.item(), abs=1e-4)
 
 
-def test_every_architecture_same_seed_same_bytes(long_trained, cache, tmp_path):
-    _, options, folder, _ = long_trained
-    train(cache, tmp_path / "same", **options)
-    train(cache, tmp_path / "other", **options | {"seed": 1})
-    assert weights(tmp_path / "same") == weights(folder) != weights(tmp_path / "other")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_same_seed_same_bytes(cache, tmp_path, architecture):
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(cache, tmp_path / name, **OPTIONS | {"architecture": architecture, "seed": seed})
+    assert weights(tmp_path / "one") == weights(tmp_path / "same") != weights(tmp_path / "other")
 
 
 @torch.inference_mode()
 def test_every_architecture_encodes_as_saelens_does(long_trained, tmp_path):
-    _, _, folder, _ = long_trained
+    _, folder, _ = long_trained
     config = prepare(folder, tmp_path / "sae.safetensors", width=WIDTH, layer=1, hook="resid_post")
     assert "saelens" not in config
     tokens = torch.from_numpy(make_tokens()[-TOKENS // 10 :])
