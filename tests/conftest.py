@@ -13,7 +13,18 @@ from filelock import FileLock
 from runs import make_study, snakemake
 
 # Files that take long, the longest first: `make test` gives each file to one worker, and these go first.
-LONG = ("test_slurm.py", "test_killed.py", "test_workflow.py", "test_faults.py", "test_reruns.py", "test_train.py")
+LONG = (
+    "test_slurm.py",
+    "test_killed.py",
+    "test_train.py",  # while the other worker makes the study
+    "test_workflow.py",
+    "test_faults.py",
+    "test_reruns.py",
+    "test_report.py",
+    "test_hostile.py",
+    "test_visual.py",
+    "test_behaviour.py",
+)
 
 
 def pytest_configure(config):

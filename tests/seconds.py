@@ -32,7 +32,7 @@ def pytest_runtest_logreport(report):
     shared = getattr(report, "shared", [])  # none of a test whose worker died
     SECONDS[report.nodeid.split("::")[0]] += report.duration - sum(seconds for _, seconds in shared)
     for name, seconds in shared:
-        SECONDS[f"fixture {name}"] += seconds
+        SECONDS[f"fixture {name}"] = max(SECONDS[f"fixture {name}"], seconds)  # another worker has waited for it
 
 
 def pytest_terminal_summary(terminalreporter):
