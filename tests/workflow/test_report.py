@@ -75,7 +75,7 @@ def table(study: Path, name: str) -> pl.DataFrame:
 
 def test_a_run_says_a_line_per_stage(finished):
     printed = finished[1]
-    line = r"^\d\d:\d\d:\d\d (\w+): (\d+) of (\d+) done in .+; (?:\d+ of 15 jobs, about .+ left|all done)$"
+    line = r"^\d\d:\d\d:\d\d (\w+): (\d+) of (\d+) done in .+; (?:\d+ of 19 jobs, about .+ left|all done)$"
     stages = {rule: (done, planned) for rule, done, planned in re.findall(line, printed, re.MULTILINE)}
     probes = dict.fromkeys(("probe_hidden", "extract", "weights"), ("2", "2"))
     once = ("examples", "prepare_sae", "pool", "probe_sae", "probe_tfidf", "probe_length", "provenance", "tables")
