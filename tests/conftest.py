@@ -1,8 +1,9 @@
 """Fixtures that several test files share: small models of every architecture, and a finished study, made once."""
 
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import engine
@@ -46,6 +47,20 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
             make(root / name)
             (root / f"{name}.made").touch()
     return root / name
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What a test does to the root logger, as a script's job does, ends with it: files run in any order."""
+    root = logging.getLogger()
+    level, handlers = root.level, set(root.handlers)
+    yield
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    for handler in set(root.handlers) - handlers:
+        if type(handler) in (logging.FileHandler, logging.StreamHandler):  # pytest's own are of other types
+            root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(scope="session")
