@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
@@ -16,8 +18,15 @@ READERS = {
     ".csv": lambda path, header: pl.read_csv(path, infer_schema=False, has_header=header),
     ".tsv": lambda path, header: pl.read_csv(path, infer_schema=False, has_header=header, separator="\t"),
     ".jsonl": lambda path, header: pl.read_ndjson(path, infer_schema_length=None),
-    ".parquet": lambda path, header: pl.read_parquet(path),
+    ".parquet": lambda path, header: _read_parquet(path),
 }
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    """By pyarrow, every value checked and no metadata kept: some damage makes polars' own reader abort the process."""
+    table = pq.read_table(path)
+    table.validate(full=True)
+    return pl.from_arrow(pa.Table.from_arrays(table.columns, names=table.schema.names))
 
 
 def read_file(key: str, spec: dict) -> pl.DataFrame:
@@ -29,7 +38,7 @@ def read_file(key: str, spec: dict) -> pl.DataFrame:
         raise TesseraError(f"config key {key}.path: {file.name!r} is none of {', '.join(READERS)} (or those with .zst)")
     try:
         return READERS[kind](file, spec.get("header", True))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError, ValueError) as error:
         raise TesseraError(f"config key {key}.path: {str(file)!r} cannot be read: {first_line(error)}") from error
 
 

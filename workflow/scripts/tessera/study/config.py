@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -195,8 +196,13 @@ def _with_defaults(validator_class):
     return validators.extend(validator_class, {"properties": fill_and_check}, type_checker=whole)
 
 
+@cache
+def _schema() -> dict:
+    return yaml.safe_load(SCHEMA.read_text())
+
+
 def _check_schema(study: dict) -> None:
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = _schema()
     error = best_match(_with_defaults(Draft202012Validator)(schema).iter_errors(study))
     if error is None:
         return
