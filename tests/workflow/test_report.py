@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import tiny
 import yaml
+from runs import snakemake
 from tessera.results.provenance import read_facts
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,15 @@ def test_a_run_says_a_line_per_stage(finished):
     assert "Finished jobid" not in printed and "Reason:" not in printed and "it/s]" not in printed
     log = next((finished[0] / ".snakemake/log").glob("*.log")).read_text()
     assert "Finished jobid" in log and "Reason:" in log
+
+
+def test_a_study_of_forked_jobs_is_the_same_bytes(study, tmp_path):
+    """Here every job has an interpreter of its own, as a user's has; other tests fork theirs (engine.py)."""
+    shutil.copy(study / "study.yaml", tmp_path)
+    snakemake(tmp_path)
+    files = [file for file in (tmp_path / "results").rglob("*") if file.is_file() and "benchmarks" not in file.parts]
+    assert len(files) > 50
+    assert [file for file in files if file.read_bytes() != (study / file.relative_to(tmp_path)).read_bytes()] == []
 
 
 def test_a_failed_job_names_its_log_and_the_cause(study, tmp_path):
