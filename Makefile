@@ -6,7 +6,7 @@ PYTHON ?= python3
 CORES ?= 2
 REPORT ?= results/report.html
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo visual twins report test lint clean
 
@@ -35,7 +35,7 @@ $(VENV)/demo.done: requirements.txt requirements-embedded.txt constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $$(grep '^torch==' requirements.txt)
 	$(PIP) --requirement requirements.txt
-	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --no-deps --require-hashes --requirement requirements-embedded.txt
+	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement requirements-embedded.txt
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/demo.done requirements-dev.txt
