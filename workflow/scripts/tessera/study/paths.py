@@ -19,7 +19,6 @@ MATCH = "results/matches/match={match}/{part}.parquet"
 TABLE = "results/tables/{table}.{format}"
 FIGURE = "results/figures/{figure}.{format}"
 PAGE = "results/report/{page}.html"
-BENCHMARKS = "results/benchmarks"
 
 JOINT = "joint"  # the source of a transfer that is all sources together
 
