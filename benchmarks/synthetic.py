@@ -90,7 +90,8 @@ def save_study(
 
 
 def spec(root: Path, **changes) -> dict:
-    return {"path": str(root / "model"), "device": "auto", "dtype": "auto", "max_tokens": 512} | changes
+    defaults = {"device": "auto", "dtype": "auto", "max_tokens": 512, "prepend_bos": "auto", "chat": False}
+    return {"path": str(root / "model")} | defaults | changes
 
 
 def identity(root: Path, **changes) -> dict:

@@ -28,7 +28,9 @@ class Start:
 
 
 STARTS = {
-    "model": Start({"extract", "residuals", "answers", "tune"}, 3300, TRAINING | FITTING | DRAWING | {"jsonschema"}),
+    "model": Start(
+        {"extract", "residuals", "answers", "tune", "unpack"}, 3300, TRAINING | FITTING | DRAWING | {"jsonschema"}
+    ),
     "sae": Start(
         {"prepare_sae", "train_sae", "measure_sae"},
         1450,

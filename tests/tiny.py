@@ -111,6 +111,8 @@ def model_spec(folder: Path, **changes) -> dict:
         "device": "cpu",
         "dtype": "float32",
         "max_tokens": 32,
+        "prepend_bos": "auto",
+        "chat": False,
         "activation_dtype": "float16",
         **changes,
     }

@@ -17,14 +17,14 @@ from tessera.activations.extraction import extract
 from tessera.activations.residuals import cache_residuals
 from tessera.base.errors import TesseraError
 from tessera.features.hidden import read_hidden
-from tessera.features.pooling import pool_shards, read_features
+from tessera.features.pooling import pool_folders, read_features
 from tessera.models.text import tokenise
 from tessera.saes.encoders import SparseActivations
 from tessera.saes.preparing import prepare
 
 LAYERS = [0, 2, 3]  # the last one without an SAE
 CELLS = [(0, "64"), (0, "96"), (2, "64"), (2, "96")]
-POOLINGS = ["sum", "mean", "max", "last", "count", "top3"]
+POOLINGS = ["sum", "mean", "max", "last", "count", "top3", "before_answer"]
 FIRST = 100  # number of the first example
 
 
@@ -44,11 +44,12 @@ class Study:
             self.paths[layer, width] = root / f"{layer}-{width}.safetensors"
             self.saes[layer, width] = SAE.load_from_disk(folder)
             prepare(folder, self.paths[layer, width], width=int(width), layer=layer)
-        self.tokens, self.residuals, self.acts = zip(*map(self.by_hand, tiny.TEXTS), strict=True)
+        self.tokens, self.residuals, self.acts, self.ends = zip(*map(self.by_hand, tiny.TEXTS), strict=True)
 
     @torch.inference_mode()
     def by_hand(self, text):
-        """Content tokens (position, id), residuals [T, d] per layer and activations [T, W] per cell of one text."""
+        """Of one text: content tokens (position, id), residuals [T, d] per layer, activations [T, W] per cell; of its
+        last token, content or not, position, id, residuals and activations."""
         tokenizer = self.model.tokenizer
         ids = tokenizer(text)["input_ids"]
         special = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
@@ -59,9 +60,12 @@ class Study:
         handle.remove()
         last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
         hidden = dict(enumerate([*(state[0] for state in states[1:-1]), last[0]]))
-        hidden = {layer: hidden[layer][content] for layer in LAYERS}
         acts = {cell: sae.encode(hidden[cell[0]]).numpy() for cell, sae in self.saes.items()}
-        return [(position, ids[position]) for position in content], {k: v.numpy() for k, v in hidden.items()}, acts
+        end = {"token": (len(ids) - 1, ids[-1]), "hidden": {layer: hidden[layer][-1].numpy() for layer in LAYERS}}
+        end["acts"] = {cell: acts_TW[-1] for cell, acts_TW in acts.items()}
+        tokens = [(position, ids[position]) for position in content]
+        hidden = {layer: hidden[layer][content].numpy() for layer in LAYERS}
+        return tokens, hidden, {cell: acts_TW[content] for cell, acts_TW in acts.items()}, end
 
     def run(self, out, examples=None, **options):
         options = {"max_tokens": 32, "activation_dtype": "float32"} | options
@@ -88,7 +92,7 @@ def latents(folder, cell):
 def features(folders, cell, out):
     """Pooled features [E, W] by pooling, dense."""
     outputs = {pooling: out / f"{pooling}.parquet" for pooling in POOLINGS}
-    pool_shards([latents(folder, cell) for folder in folders], outputs)
+    pool_folders(folders, outputs, layer=cell[0], width=cell[1])
     found = {}
     for pooling, path in outputs.items():
         pooled = read_features(path)
@@ -132,6 +136,21 @@ def test_a_row_per_content_token_with_what_saelens_encodes(study, tmp_path, cell
     assert str(table.schema.field("activation").type.value_type) == {"float16": "halffloat", "float32": "float"}[dtype]
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_per_example_of_its_last_token(study, whole, cell):
+    table = pq.read_table(whole / f"before_answer/layer={cell[0]}/width={cell[1]}.parquet").sort_by("example")
+    assert table["example"].to_pylist() == [*range(FIRST, FIRST + len(tiny.TEXTS))]
+    for row, end in zip(table.to_pylist(), study.ends, strict=True):
+        assert (row["position"], row["token_id"]) == end["token"]
+        assert row["latent"] == np.flatnonzero(end["acts"][cell]).tolist()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_hidden_state_before_the_answer(study, whole, layer):
+    found = read_hidden([whole / f"hidden/layer={layer}.parquet"], "before_answer")
+    np.testing.assert_allclose(found, np.stack([end["hidden"][layer] for end in study.ends]), rtol=1e-4, atol=1e-5)
+
+
 def test_tokens_of_an_example_stand_together_in_order(whole):
     table = pl.from_arrow(pq.read_table(latents(whole, CELLS[0]), columns=["example", "position"]))
     assert table["example"].rle().struct.field("value").is_unique().all()
@@ -156,7 +175,9 @@ def test_encodings(whole):
 
 def test_files_are_the_layers_and_widths(whole):
     found = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
-    expected = {f"latents/layer={layer}/width={width}.parquet" for layer, width in CELLS}
+    expected = {
+        f"{part}/layer={layer}/width={width}.parquet" for part in ("latents", "before_answer") for layer, width in CELLS
+    }
     assert found == expected | {f"hidden/layer={layer}.parquet" for layer in LAYERS}
 
 
@@ -196,7 +217,10 @@ def test_nonzeros_are_those_of_saelens(study, tmp_path):
 def test_features_equal_those_from_scratch(study, whole, tmp_path, cell):
     found = features([whole], cell, tmp_path)
     for pooling in POOLINGS:
-        expected = np.stack([pool_by_hand(acts[cell], pooling) for acts in study.acts])
+        if pooling == "before_answer":
+            expected = np.stack([end["acts"][cell] for end in study.ends])
+        else:
+            expected = np.stack([pool_by_hand(acts[cell], pooling) for acts in study.acts])
         np.testing.assert_allclose(found[pooling], expected, rtol=1e-4, atol=1e-5, err_msg=pooling)
 
 
@@ -460,6 +484,8 @@ def test_temporal_sae_reads_each_example_alone(wide, tmp_path):
     encode = sae.encode
     sae.encode = lambda state_TD: encode(state_TD[None])[0]
     check_shard(tmp_path / "shard", 1, hooked(wide, wide.blocks[1], "output"), sae)
+    with pytest.raises(TesseraError, match="reads a token's neighbours, so it has no activation before the answer"):
+        features([tmp_path / "shard"], (1, "64"), tmp_path)
 
 
 # Residuals for training

@@ -22,7 +22,7 @@ from tessera.features.pooling import (
 )
 
 WIDTH = 7
-POOLINGS = ["sum", "mean", "max", "last", "count", "top1", "top2", "top3", "top20"]
+POOLINGS = ["sum", "mean", "max", "last", "count", "top1", "top2", "top3", "top20", "before_answer"]
 LATENTS = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "activation": pa.list_(pa.float16())})
 
 # A study is {example number: [token, ...]}, a token {latent: activation}; few values, so that ties are common.
@@ -52,7 +52,7 @@ def reference(study, pooling):
                 rows.append(dense_TW.sum(axis=0) / len(example))
             case "max":
                 rows.append(dense_TW.max(axis=0))
-            case "last":
+            case "last" | "before_answer":
                 rows.append(dense_TW[-1])
             case "count":
                 rows.append((dense_TW > 0).sum(axis=0))

@@ -12,6 +12,7 @@ from tessera.base import hive
 from tessera.features.registry import KINDS, kind
 from tessera.features.tfidf import Tfidf
 from tessera.report.grid_figures import baselines
+from tessera.results.catalogue import TABLES
 from tessera.results.contestants import CONTESTANTS
 from tessera.results.merging import merge_cells
 from tessera.results.provenance import fact_table
@@ -38,8 +39,9 @@ def test_cells_of_an_unknown_kind_are_not_warned_of():
     text = dict.fromkeys(place, pl.String)
     columns = {"data": pl.String, "split": pl.String, "examples": pl.Int64}
     saes, datasets = pl.DataFrame(), pl.DataFrame(schema=columns)
+    norms = pl.DataFrame(schema=dict.fromkeys(TABLES["norms"].columns, pl.Float64))
     scores = pl.DataFrame(place | numbers, schema_overrides=text)
-    fails(lambda: warning_table(scores, saes, datasets, fact_table([])), *REFUSED)
+    fails(lambda: warning_table(scores, saes, norms, datasets, fact_table([])), *REFUSED)
 
 
 @pytest.mark.parametrize("more", [1, 3])

@@ -1,5 +1,6 @@
 """Labels made by a model: log-probabilities against a pass of one sequence at a time, and what goes wrong."""
 
+import chats
 import numpy as np
 import polars as pl
 import pytest
@@ -16,14 +17,15 @@ PROMPTS = ["the cat sat", "a small dog ran over", "old birds sing in the red mor
 CHOICES = [["the hill", "a river"], ["moon", "the red house near"], ["rain falls", "mill"], ["and the moon", "sat"]]
 
 
-def causal(architecture, folder):
-    """A random causal model of the architecture, with its head."""
-    tokenizer = tiny.make_tokenizer(architecture)
+def causal(architecture, folder, tokenizer=None, **changes):
+    """A random causal model of the architecture, with its head, and its own tokenizer if no other is given."""
+    tokenizer = tokenizer or tiny.make_tokenizer(architecture)
     torch.manual_seed(0)
     config = tiny.make_config(architecture, tokenizer)
+    config.update({"max_position_embeddings": 256})
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return load_model(tiny.identity(tiny.model_spec(folder)), causal=True)
+    return load_model(tiny.identity(tiny.model_spec(folder, **changes)), causal=True)
 
 
 def prompts(**columns):
@@ -32,16 +34,20 @@ def prompts(**columns):
     return pl.DataFrame(frame | columns)
 
 
+def mean_log_probability(model, ids, size):
+    """Of the last `size` tokens, in a pass of their own."""
+    with torch.inference_mode():
+        logits = model.module(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(dim=-1)
+    return np.mean([logits[place - 1, ids[place]].item() for place in range(len(ids) - size, len(ids))])
+
+
 def direct(model, prompt, choice):
-    """Mean log-probability of the choice's tokens, by hand: BOS, prompt, choice, in one pass of their own."""
+    """Mean log-probability of the choice's tokens, by hand: BOS, prompt, choice."""
     tokenizer = model.tokenizer
     ids = tokenizer(f"{prompt} {choice}", add_special_tokens=False)["input_ids"]
     if tokenizer.bos_token_id is not None:
         ids = [tokenizer.bos_token_id, *ids]
-    with torch.inference_mode():
-        logits = model.module(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(dim=-1)
-    size = len(choice.split())  # a token per word
-    return np.mean([logits[place - 1, ids[place]].item() for place in range(len(ids) - size, len(ids))])
+    return mean_log_probability(model, ids, len(choice.split()))  # a token per word
 
 
 @pytest.mark.parametrize("architecture", CAUSAL)
@@ -90,11 +96,11 @@ def test_other_columns_of_the_file_do_not_get_in_the_way(tmp_path):
 
 
 def test_one_bos_and_no_empty_parts(tmp_path):
-    tokenizer = causal("llama", tmp_path).tokenizer
-    plain, marked = (_sequence(tokenizer, [], prompt, "rain")[0].tolist() for prompt in ("the cat", "<s> the cat"))
-    assert plain == marked
+    model = causal("llama", tmp_path)
+    plain, marked = (_sequence(model, [], prompt, "rain") for prompt in ("the cat", "<s> the cat"))
+    assert plain[0].tolist() == marked[0].tolist() and plain[1:] == marked[1:] == (3, (1, 3))
     with pytest.raises(TesseraError, match="has no token for this tokenizer"):
-        _sequence(tokenizer, [], "the cat", " ")
+        _sequence(model, [], "the cat", " ")
 
 
 def test_all_choices_of_a_prompt_see_the_same_of_it(tmp_path):
@@ -114,6 +120,41 @@ def test_a_long_prompt_loses_its_start_but_neither_bos_nor_choice(tmp_path):
     assert found["cut"].to_list() == [False, True, True, False]
     with pytest.raises(TesseraError, match="no room for its prompt in max_tokens, 3"):
         answer(model, prompts(), max_tokens=3)
+
+
+@pytest.mark.parametrize("chat", chats.CHATS)
+def test_a_chat_model_answers_in_its_template(chat, tmp_path):
+    model = causal("llama", tmp_path, chats.make_tokenizer(chat), chat=True)
+    *_, prefix, suffix = chats.CHATS[chat]
+    found, expected, sizes = answer(model, prompts(), max_tokens=256, budget=400), [], []
+    for prompt, row in zip(PROMPTS, CHOICES, strict=True):
+        texts = ((prefix + prompt + suffix, choice) for choice in row)
+        ids = [[model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in pair] for pair in texts]
+        expected.append([mean_log_probability(model, front + back, len(back)) for front, back in ids])
+        sizes.append([len(back) for _, back in ids])
+    np.testing.assert_allclose(np.array(found["log_probability"].to_list()), expected, atol=2e-4)
+    assert found["choice_tokens"].to_list() == sizes
+    assert not found["cut"].any()
+
+
+@pytest.mark.parametrize("chat", chats.CHATS)
+def test_a_long_prompt_in_a_template_loses_the_start_of_its_text(chat, tmp_path):
+    model = causal("llama", tmp_path, chats.make_tokenizer(chat), chat="Be terse." if chat != "gemma2" else True)
+    text, choice = " ".join(["no"] * 30 + ["the sky"]), "yes"
+    (whole,), (start,), _ = _tokenise(model, [text], [[choice]], 512)
+    (short,), (place,), (cut,) = _tokenise(model, [text], [[choice]], len(whole) - 20)
+    front = len(model.tokenizer(model.chat.prefix, add_special_tokens=False)["input_ids"])
+    assert short.tolist() == [*whole[:front], *whole[front + 20 :]] and place == start - 20 and cut
+    back = len(model.tokenizer(model.chat.suffix + choice, add_special_tokens=False)["input_ids"])
+    with pytest.raises(TesseraError, match=rf"'yes' leaves no room for its prompt in max_tokens, {front + back}$"):
+        _tokenise(model, [text], [[choice]], front + back)
+
+
+def test_a_template_that_ends_in_no_line_has_a_space_in_front_of_the_choice(tmp_path):
+    model = causal("llama", tmp_path, chats.make_word_tokenizer(), chat=True)
+    (ids,), (start,), _ = _tokenise(model, ["the cat"], [["yes"]], 16)
+    assert model.tokenizer.convert_ids_to_tokens(ids) == ["<s>", "[INST]", "▁the", "▁cat", "▁[/INST]", "▁yes"]
+    assert start == 5
 
 
 def test_one_space_between_prompt_and_choice():

@@ -234,22 +234,6 @@ def test_no_tokenizer_is_an_error(tmp_path):
     assert "no tokenizer files" in fails(folder)
 
 
-def test_bos_is_prepended_where_the_tokenizer_does_not(folders, tmp_path):
-    model = tiny.load(folders["llama"])
-    plain, asked = (tokenise(model, tiny.TEXTS, 32, prepend_bos=bos) for bos in (False, True))
-    assert [row.tolist() for row in plain.ids] == [row.tolist() for row in asked.ids]
-    model.tokenizer = tiny.make_tokenizer("gpt2")
-    with pytest.raises(TesseraError, match="no BOS token"):
-        tokenise(model, tiny.TEXTS, 32, prepend_bos=True)
-    model.tokenizer.bos_token = "<|endoftext|>"
-    plain, asked = (tokenise(model, tiny.TEXTS, 5, prepend_bos=bos) for bos in (False, True))
-    for short, row, content in zip(plain.ids, asked.ids, asked.content, strict=True):
-        assert row[0] == model.tokenizer.bos_token_id and not content[0] and content[1:].all()
-        assert row[1:].tolist() == short[:4].tolist()
-    lengths = [len(text.split()) for text in tiny.TEXTS]
-    assert asked.truncated.tolist() == [length > 4 for length in lengths]
-
-
 def test_a_folder_that_the_workflow_made_needs_no_path(folders):
     spec = {key: value for key, value in tiny.model_spec("none").items() if key != "path"} | {"tuned": {"from": "base"}}
     first, second = tiny.load(folders["bert"]), load_model(tiny.identity(spec, seed=1), folder=folders["bert"])

@@ -7,7 +7,7 @@ import tiny
 from tessera.base.errors import TesseraError
 from tessera.models.tuning import _shuffles, tune
 
-SETTINGS = {"max_tokens": 16, "prepend_bos": False, "batch": 8, "learning_rate": 3e-3, "seed": 0}
+SETTINGS = {"max_tokens": 16, "batch": 8, "learning_rate": 3e-3, "seed": 0}
 
 
 def examples(size=48):

@@ -293,7 +293,7 @@ def test_an_encoder_is_trained_on_images(kind, tmp_path, caplog):
     else:
         spec = pictures.spec(pictures.save_encoder("dinov2", tmp_path / "base"))
     examples = pl.DataFrame({"image": images, "text": [str(i) for i in range(64)], "label": label.astype(str)})
-    settings = {"max_tokens": 2, "prepend_bos": False, "batch": 16, "learning_rate": 3e-3, "seed": 0}
+    settings = {"max_tokens": 2, "batch": 16, "learning_rate": 3e-3, "seed": 0}
     for out in ("first", "again"):
         tune(load_model(tiny.identity(spec)), examples, tmp_path / out, steps=40, **settings)
     said = [float(record.message.rsplit(" ", 1)[1]) for record in caplog.records if "accuracy" in record.message]

@@ -60,8 +60,8 @@ def test_the_tables_and_pages_of_a_study(made):
         "provenance": "results/tables/provenance.parquet",
         "provenance_csv": "results/tables/provenance.csv",
     }
-    assert len(results.every_table(plain)) == 8 + 6 + 2 + 4  # coefficients and predictions have no csv
-    pages = ["scores", "best", "classes", "saes", "datasets", "provenance", "warnings", "claims"]
+    assert len(results.every_table(plain)) == 9 + 7 + 2 + 4  # coefficients and predictions have no csv
+    pages = ["scores", "best", "classes", "saes", "norms", "datasets", "provenance", "warnings", "claims"]
     assert results.pages(plain) == pages
     assert results.pages(made()) == [*pages, "transfer_best", "crossings"]
     assert [page for page, *_ in results.every_page(plain)] == ["study", "runtimes", *pages]

@@ -1,5 +1,6 @@
 """What of a model's entry decides what it computes, and what is only where it is used."""
 
+import packed
 import pytest
 from tessera.plan import models
 
@@ -58,3 +59,29 @@ def test_the_files_of_a_folder_are_those_that_make_a_model(made, tmp_path):
         (tmp_path / "model" / name).touch()
     expected = [str(tmp_path / "model" / name) for name in ("config.json", "model.safetensors", "tokenizer.json")]
     assert models.files(made(), "m") == models.files(made(), "r") == expected
+
+
+def test_the_folder_of_a_gguf_file_is_made_once_for_it_its_controls_and_its_copies(made, edited, tmp_path):
+    file, folder = packed.save_header(tmp_path / "m.gguf", positions=512), "results/unpacked/model=m"
+    study = made(models=edited("m", path=str(file), sha256="0" * 64))
+    assert models.folder(study, "m") == models.folder(study, "r") == models.base_folder(study, "twin") == folder
+    assert models.folder(study, "twin") == "results/models/model=twin"
+    assert models.files(study, "m") == models.files(study, "r") == [str(file)]
+    assert models.packed(study, "m") == {"path": str(file), "sha256": "0" * 64}
+    assert models.base_folder(made(), "twin") == models.folder(made(), "m") == []
+
+
+def test_a_gguf_file_of_a_package_is_no_input(made, edited, tmp_path, monkeypatch):
+    (tmp_path / "brought").mkdir()
+    packed.save_header(tmp_path / "brought" / "m.gguf", positions=512)
+    monkeypatch.syspath_prepend(tmp_path)
+    study = made(models=edited("m", path="package:brought/m.gguf"))
+    assert models.files(study, "m") == []
+    assert models.folder(study, "m") == "results/unpacked/model=m"
+
+
+@pytest.mark.parametrize("keys", [{"max_tokens": 7}, {"dtype": "float16"}, {"passes": [{1: []}]}])
+def test_a_gguf_file_is_not_unpacked_again_when_its_model_is_run_otherwise(made, edited, tmp_path, keys):
+    path = str(packed.save_header(tmp_path / "m.gguf", positions=512))
+    study, other = made(models=edited("m", path=path)), made(models=edited("m", path=path, **keys))
+    assert models.packed(study, "m") == models.packed(other, "m")

@@ -20,6 +20,7 @@ CELL = {
     "C_at_edge": False,
 }
 SAE = {"model": "m", "layer": 2, "width": "1k", "l0_on_data": 70.0, "published_l0": 71.0, "warning": None, "dead": 0.0}
+NORMS = {"model": "m", "layer": 2, "tokens": 1000, "massive": 0.0, "massive_first": None}
 SPLIT = {
     "data": "d",
     "split": "test",
@@ -34,9 +35,10 @@ COMMITS = [["code", "tessera", "activations", f"commit {number}"] for number in 
 FACTS = [*COMMITS, ["model", "m", "model.safetensors", "sha256:1"], ["library", "torch", "activations", "2"]]
 
 
-def table(cells=(CELL,), saes=(SAE,), splits=(TRAIN, SPLIT), facts=FACTS) -> list[tuple]:
+def table(cells=(CELL,), saes=(SAE,), norms=(NORMS,), splits=(TRAIN, SPLIT), facts=FACTS) -> list[tuple]:
     saes = pl.DataFrame(saes, schema_overrides={"warning": pl.String, "published_l0": pl.Float64})
-    found = warning_table(pl.DataFrame(cells), saes, pl.DataFrame(splits), fact_table(facts))
+    norms = pl.DataFrame(norms, schema_overrides={"massive_first": pl.Float64})
+    found = warning_table(pl.DataFrame(cells), saes, norms, pl.DataFrame(splits), fact_table(facts))
     assert found["advice"].to_list() == [ADVICE[warning] for warning in found["warning"]]
     return found.drop("advice").rows()
 
@@ -88,6 +90,16 @@ def test_a_sound_study_has_no_warning():
             ("L0 off the published one", "m, layer 2, width 1k", 1, 1, "L0 210, published 71"),
         ),
         ({"saes": [SAE | {"dead": 0.25}]}, ("dead latents", "m, layer 2, width 1k", 256, 1024, None)),
+        ({"saes": [SAE | {"dense": 0.125}]}, ("dense latents", "m, layer 2, width 1k", 128, 1024, None)),
+        (
+            {
+                "norms": [
+                    NORMS | {"massive": 0.08, "massive_first": 0.75},
+                    NORMS | {"massive": 0.02, "massive_first": 0.5},
+                ]
+            },
+            ("massive tokens", "m, layer 2", 100, 2000, "70% are the first token of their text"),
+        ),
         (
             {"facts": [*FACTS, ["model", "m", "model.safetensors", "sha256:2"]]},
             ("activations of different origin", "model m, model.safetensors", 2, None, "sha256:1; sha256:2"),
@@ -117,5 +129,6 @@ def test_serious_warnings_come_first():
 
 def test_a_study_without_saes():
     no_saes = pl.DataFrame(schema={key: pl.String for key in SAE if key != "dead"})
-    found = warning_table(pl.DataFrame([CELL]), no_saes, pl.DataFrame([TRAIN, SPLIT]), fact_table(FACTS))
+    norms, splits = pl.DataFrame([NORMS], schema_overrides={"massive_first": pl.Float64}), pl.DataFrame([TRAIN, SPLIT])
+    found = warning_table(pl.DataFrame([CELL]), no_saes, norms, splits, fact_table(FACTS))
     assert found.is_empty()

@@ -53,6 +53,7 @@ def test_defaults(config):
     }
     assert (study.datasets["d"]["text"], study.datasets["d"]["label"]) == ("text", "label")
     assert (study.models["m"]["dtype"], study.models["m"]["activation_dtype"]) == ("auto", "float16")
+    assert (study.models["m"]["prepend_bos"], study.models["m"]["chat"]) == ("auto", False)
     assert study.saes["s"]["train"]["k"] == 32
 
 
@@ -123,6 +124,14 @@ BAD = {
     "model with two sources": ("models/m/hub", "a/b", ["config key models.m", "exactly one", "path", "hub"]),
     "model without a source": ("models/n", {"passes": [{"1": []}]}, ["config key models.n", "exactly one"]),
     "revision of a path": ("models/m/revision", "main", ["config key models.m.revision", "hub"]),
+    "BOS spelt otherwise": (
+        "models/m/prepend_bos",
+        "yes",
+        ["models.m.prepend_bos", "'yes'", "allowed: auto, true, false"],
+    ),
+    "BOS as a number": ("models/m/prepend_bos", 1, ["config key models.m.prepend_bos", "allowed: auto, true, false"]),
+    "empty system prompt": ("models/m/chat", "", ["config key models.m.chat"]),
+    "chat as a list": ("models/m/chat", ["true"], ["config key models.m.chat", "boolean", "string"]),
     "no model folder": ("models/m/path", "nowhere", ["config key models.m.path", "'nowhere'", "config.json"]),
     "layer outside the model": ("models/m/passes", [{4: [512]}], ["models.m.passes", "4 layers", "0 to 3"]),
     "layer below zero": ("models/m/passes", [{-1: [512]}], ["models.m.passes", "'-1'"]),
@@ -299,13 +308,14 @@ def test_published_saes_are_checked(config, recipe, expected):
 
 
 def test_a_control_reads_as_its_model_does(config):
-    config["models"]["m"] |= {"max_tokens": 24, "prepend_bos": True, "hook": "mlp_out"}
+    said = {"max_tokens": 24, "prepend_bos": True, "chat": "Be terse.", "hook": "mlp_out"}
+    config["models"]["m"] |= said
     config["models"]["drawn"] = {"control_of": "m", "passes": [{1: []}]}
-    config["models"]["other"] = {"control_of": "m", "passes": [{1: []}], "hook": "attn_out"}
+    config["models"]["twin"] = {"tuned": {"from": "m", "data": "d"}, "passes": [{1: []}]}
+    config["models"]["other"] = {"control_of": "m", "passes": [{1: []}], "hook": "attn_out", "chat": False}
     models = load(config).models
-    drawn = models["drawn"]
-    assert (drawn["max_tokens"], drawn["prepend_bos"], drawn["hook"]) == (24, True, "mlp_out")
-    assert models["other"]["hook"] == "attn_out"
+    assert [{key: models[name][key] for key in said} for name in ("drawn", "twin")] == [said, said]
+    assert (models["other"]["hook"], models["other"]["chat"]) == ("attn_out", False)
 
 
 def test_widths_from_entries_of_their_own(config, tmp_path):
@@ -453,6 +463,11 @@ TOGETHER = {
         "models/m/prompt",
         "x",
         ["config key models.m.prompt: only a model with reads: image"],
+    ),
+    "a vision model in a chat": (
+        "models/v/chat",
+        True,
+        ["config key models.v.chat: only texts are read in a chat template"],
     ),
     "a vision model that reads texts": (
         "models/v/reads",

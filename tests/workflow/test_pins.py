@@ -51,7 +51,7 @@ def test_rules_name_environments_that_exist():
 
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-BROUGHT_ALONG = {"huggingface-hub"}  # by transformers and datasets
+BROUGHT_ALONG = {"huggingface-hub", "tokenizers"}  # by transformers and datasets
 
 
 def imported(file: Path) -> set[str]:

@@ -33,6 +33,7 @@ def test_cheap_jobs_share_a_slurm_job():
     alone = {
         "examples",
         "weights",
+        "unpack",
         "prepare_sae",
         "measure_sae",
         "match",

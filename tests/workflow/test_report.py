@@ -186,7 +186,7 @@ def test_the_report_holds_every_page_and_figure(study):
 
 def test_pages_hold_what_they_say(study):
     pages = {name: (study / f"results/report/{name}.html").read_text() for name in PAGES}
-    assert "max_tokens: 16" in pages["study"] and "prepend_bos: false" in pages["study"]
+    assert "max_tokens: 16" in pages["study"] and "prepend_bos: auto" in pages["study"]
     assert "leakage" in pages["warnings"]
     for rule in ("extract", "probe_sae", "probe_hidden", "tables"):
         assert f"<td>{rule}</td>" in pages["runtimes"]

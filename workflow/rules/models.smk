@@ -1,10 +1,34 @@
-"""Models tuned and identified, and SAEs: trained on cached activations or taken from a folder, then prepared for extraction."""
+"""Models unpacked, tuned and identified, and SAEs: trained on cached activations or taken from a folder, then prepared for extraction."""
+
+
+rule unpack:
+    input:
+        given(models.files),
+    output:
+        directory(paths.UNPACKED),
+    log:
+        "logs/unpack/model={model}.log",
+    benchmark:
+        "results/benchmarks/unpack/model={model}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        packed=of(models.packed),
+        version=VERSIONS["unpack"],
+    message:
+        "{wildcards.model}: a model folder of its GGUF file"
+    script:
+        "../scripts/unpack.py"
 
 
 rule tune:
     input:
         examples=of(models.tuning_examples),
         weights=of(models.base_weights),
+        folder=of(models.base_folder),
     output:
         directory(paths.TUNED),
     log:

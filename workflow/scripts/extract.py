@@ -33,8 +33,8 @@ with script(snakemake):
         layers,
         Path(snakemake.output.shard),
         max_tokens=spec["max_tokens"],
-        prepend_bos=spec["prepend_bos"],
         hook=spec.get("hook"),
+        pool_massive=spec["pool_massive"],
         activation_dtype=spec["activation_dtype"],
     )
     facts = [*weights["facts"], *code_facts("activations")]

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from tessera.base.script import script
-from tessera.features.pooling import pool_shards
+from tessera.features.pooling import pool_folders
 
 with script(snakemake):
     cell = snakemake.wildcards
-    shards = [Path(shard) / f"latents/layer={cell.layer}/width={cell.width}.parquet" for shard in snakemake.input]
     outputs = dict(zip(snakemake.params.poolings, map(Path, snakemake.output), strict=True))
-    pool_shards(shards, outputs)
+    pool_folders([Path(shard) for shard in snakemake.input], outputs, layer=cell.layer, width=cell.width)

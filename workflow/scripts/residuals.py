@@ -22,6 +22,5 @@ with script(snakemake):
         hooks,
         Path(snakemake.output[0]),
         max_tokens=identity["spec"]["max_tokens"],
-        prepend_bos=identity["spec"]["prepend_bos"],
         budget=snakemake.params.tokens,
     )

@@ -16,8 +16,10 @@ with script(snakemake) as log:
     scores = tables.with_control(merging.merge_cells(inputs.scores).collect(), params.controls)
     predictions = merging.merge_cells(inputs.predictions)
     saes = tables.sae_table(inputs.summaries, inputs.qualities, params.published_l0)
+    norms = tables.norm_table(inputs.summaries)
     described = {data: describe(read_examples(hive.one(inputs.examples, data=data))) for data in params.datasets}
     datasets = tables.data_table(described, inputs.summaries)
-    writer.write(**tables.of_study(scores, predictions, saes, datasets, pl.read_parquet(inputs.provenance)))
+    facts_of = pl.read_parquet(inputs.provenance)
+    writer.write(**tables.of_study(scores, predictions, saes, norms, datasets, facts_of))
     writer.write_parts("coefficients", merging.merge_in_parts(inputs.coefficients))
     log.info("%d rows of scores", len(scores))

@@ -17,11 +17,11 @@ with script(snakemake):
     tune(
         load_model(
             base | {"spec": spec, "seed": recipe["seed"]},
+            folder=snakemake.input.get("folder") or None,
             revision=read_weights(weights)["revision"] if weights else None,
         ),
         pl.scan_parquet(snakemake.input.examples).filter(split="train").collect(),
         Path(snakemake.output[0]),
         max_tokens=spec["max_tokens"],
-        prepend_bos=spec["prepend_bos"],
         **{key: recipe[key] for key in ("steps", "batch", "learning_rate", "seed")},
     )

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tessera.activations.massive import is_massive
 from tessera.activations.shards import check_finite
 from tessera.base.files import atomic
 from tessera.models.forward import Batch, forward
 from tessera.models.text import TextModel
 
 logger = logging.getLogger("tessera")
+COPIED_AT_ONCE = 2**16  # tokens
 
 
 def cache_residuals(
@@ -23,39 +25,63 @@ def cache_residuals(
     *,
     max_tokens: int,
     budget: int,
-    prepend_bos: bool = False,
 ) -> None:
     """Cache the content tokens' activations at `hooks` (layer → hook), to train SAEs on: `layer=L.npy`, float32 [N, d].
 
-    Texts (or images) are read in the given order until `budget` content tokens are there.
+    Texts (or images) are read in the given order until `budget` content tokens are there. Massive ones are left out: an
+    SAE would explain their variance and nothing else.
     """
-    tokens = model.read(texts, max_tokens=max_tokens, prepend_bos=prepend_bos)
+    tokens = model.read(texts, max_tokens=max_tokens)
     ends = np.cumsum(tokens.content_counts_E)
     used = int(np.searchsorted(ends, budget)) + 1
     tokens, ends = tokens.first(used), ends[:used]
 
-    def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray]]:
+    def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray], dict[int, np.ndarray]]:
         content_BT = torch.from_numpy(batch.content_BT).to(model.device)
-        states = {layer: state[content_BT].float().cpu() for layer, state in batch.states.items()}
+        states = {layer: state[content_BT].float() for layer, state in batch.states.items()}
+        massive = {}
         for layer, state_ND in states.items():
-            check_finite(state_ND, batch, batch.examples, layer)
-        return batch, {layer: state_ND.numpy() for layer, state_ND in states.items()}
+            check_finite(state_ND, batch.content_BT, batch.examples, layer)
+            norm_N = torch.linalg.vector_norm(state_ND, dim=1)
+            massive[layer] = is_massive(norm_N, batch.content_BT.sum(axis=1)).cpu().numpy()
+        return batch, {layer: state_ND.cpu().numpy() for layer, state_ND in states.items()}, massive
 
     with atomic(out) as part:
         part.mkdir()
         arrays: dict[int, np.memmap] = {}
-        for batch, states in forward(model, tokens, hooks, compute):
+        ordinary = {layer: np.ones(int(ends[-1]), dtype=bool) for layer in hooks}
+        for batch, states, massive in forward(model, tokens, hooks, compute):
             counts_B = batch.content_BT.sum(axis=1)
             row = np.repeat(np.arange(len(counts_B)), counts_B)
             place_N = (ends[batch.examples] - np.cumsum(counts_B))[row] + np.arange(len(row))
             for layer, state_ND in states.items():
                 if layer not in arrays:
-                    shape = (int(ends[-1]), state_ND.shape[1])
-                    file = part / f"layer={layer}.npy"
-                    arrays[layer] = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-                    with file.open("r+b") as allocated:  # a full disk is an error here, and a bus error later
-                        os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
+                    arrays[layer] = _array(part / f"layer={layer}.npy", (int(ends[-1]), state_ND.shape[1]))
                 arrays[layer][place_N] = state_ND
-        for array in arrays.values():
-            array.flush()
-    logger.info("cached %d content tokens of %d examples", int(ends[-1]), len(tokens.ids))
+                ordinary[layer][place_N[massive[layer]]] = False
+        for layer in hooks:
+            arrays.pop(layer).flush()
+            _keep(part / f"layer={layer}.npy", np.flatnonzero(ordinary[layer]))
+            left_out = int((~ordinary[layer]).sum())
+            if left_out:
+                logger.warning("layer %d: %d massive tokens of %d left out", layer, left_out, len(ordinary[layer]))
+    logger.info("read %d content tokens of %d examples", int(ends[-1]), len(tokens.ids))
+
+
+def _array(file: Path, shape: tuple[int, int]) -> np.memmap:
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+    with file.open("r+b") as allocated:  # a full disk is an error here, and a bus error later
+        os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
+    return array
+
+
+def _keep(file: Path, rows: np.ndarray) -> None:
+    """Leave only some rows of an array, which may be larger than memory, in its file."""
+    all_ND = np.load(file, mmap_mode="r")
+    if len(rows) == len(all_ND):
+        return
+    with atomic(file) as part:
+        kept_ND = _array(part, (len(rows), all_ND.shape[1]))
+        for start in range(0, len(rows), COPIED_AT_ONCE):
+            kept_ND[start : start + COPIED_AT_ONCE] = all_ND[rows[start : start + COPIED_AT_ONCE]]
+        kept_ND.flush()

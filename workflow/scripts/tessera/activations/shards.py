@@ -8,13 +8,14 @@ from tessera.base.arrow import to_arrow
 from tessera.base.errors import TesseraError
 from tessera.models.forward import Batch
 from tessera.saes.encoders import SparseActivations
+from tessera.study.grid import BEFORE_ANSWER
 
-HIDDEN_POOLINGS = ("sum", "max", "last")  # mean is sum / tokens
+HIDDEN_POOLINGS = ("sum", "max", "last", BEFORE_ANSWER)  # mean is sum / tokens
 FLOAT16_MAX, FLOAT32_MAX, FLOAT16_TINY = 65504.0, np.finfo(np.float32).max, np.float16(2**-24)
 
 
 def latents_schema(activation: pa.DataType) -> pa.Schema:
-    """One row per content token."""
+    """One row per content token, or per example: its last token."""
     return pa.schema(
         {
             "example": pa.uint32(),
@@ -27,14 +28,14 @@ def latents_schema(activation: pa.DataType) -> pa.Schema:
 
 
 def hidden_schema(d: int) -> pa.Schema:
-    """One row per example: the pooled hidden states [d] and the number of content tokens."""
+    """One row per example: the pooled hidden states [d] and the number of tokens in them."""
     pooled = {pooling: pa.list_(pa.float32(), d) for pooling in HIDDEN_POOLINGS}
     return pa.schema({"example": pa.uint32(), "tokens": pa.uint32(), **pooled})
 
 
-def token_rows(batch: Batch, numbers: np.ndarray) -> dict[str, np.ndarray]:
-    """Example, position and token id of each content token of a batch, example by example."""
-    row, column = np.nonzero(batch.content_BT)
+def token_rows(batch: Batch, numbers: np.ndarray, chosen_BT: np.ndarray) -> dict[str, np.ndarray]:
+    """Example, position and token id of the chosen tokens of a batch, example by example."""
+    row, column = np.nonzero(chosen_BT)
     position = column if batch.position_BT is None else batch.position_BT[row, column]
     return {
         "example": numbers[batch.examples[row]].astype(np.uint32),
@@ -78,27 +79,28 @@ def token_table(
     )
 
 
-def pool_hidden(state_ND: torch.Tensor, batch: Batch, numbers: np.ndarray) -> pa.Table:
-    """Sum, max and last of the content tokens' hidden states, a row per example of the batch."""
-    counts_B = torch.from_numpy(batch.content_BT.sum(axis=1))
-    lengths_B = counts_B.to(state_ND.device)
+def pool_hidden(state_ND: torch.Tensor, counts_B: np.ndarray, end_BD: torch.Tensor, examples_B: np.ndarray) -> pa.Table:
+    """A row per example: sum, max and last of its tokens' hidden states, `counts_B` to an example; that of its end."""
+    lengths_B = torch.from_numpy(counts_B).to(state_ND.device)
     pooled = {
         "sum": torch.segment_reduce(state_ND, "sum", lengths=lengths_B),
         "max": torch.segment_reduce(state_ND, "max", lengths=lengths_B),
         "last": state_ND[lengths_B.cumsum(0) - 1],
+        BEFORE_ANSWER: end_BD,
     }
     d = state_ND.shape[1]
-    columns = [to_arrow(column.astype(np.uint32)) for column in (numbers[batch.examples], counts_B.numpy())]
+    columns = [to_arrow(column.astype(np.uint32)) for column in (examples_B, counts_B)]
     for pooling in HIDDEN_POOLINGS:
         columns.append(pa.FixedSizeListArray.from_arrays(to_arrow(pooled[pooling].cpu().numpy().ravel()), d))
     return pa.table(columns, schema=hidden_schema(d))
 
 
-def check_finite(state_ND: torch.Tensor, batch: Batch, examples_B: np.ndarray, layer: int) -> None:
+def check_finite(state_ND: torch.Tensor, chosen_BT: np.ndarray, examples_B: np.ndarray, layer: int) -> None:
+    """Are the states of the chosen tokens of a batch all finite?"""
     finite_N = torch.isfinite(state_ND).all(dim=1)
     if finite_N.all():
         return
-    row, position = (found[int((~finite_N).nonzero()[0])] for found in np.nonzero(batch.content_BT))
+    row, position = (found[int((~finite_N).nonzero()[0])] for found in np.nonzero(chosen_BT))
     raise TesseraError(
         f"layer {layer}: example {examples_B[row]} has a hidden state that is not finite at position {position}; "
         f"set dtype: float32 for this model"

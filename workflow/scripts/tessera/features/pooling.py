@@ -12,10 +12,31 @@ import scipy.sparse as sp
 from tessera.base.arrow import to_arrow, to_numpy
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import parquet_writer, read_parquet, row_groups
+from tessera.study import paths
+from tessera.study.grid import BEFORE_ANSWER
 from tessera.study.study import Study
 
 SORTED_AT_ONCE = 256  # tokens
 FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "value": pa.list_(pa.float32())})
+
+
+def pool_folders(folders: list[Path], outputs: dict[str, Path], *, layer: str, width: str) -> None:
+    """Pool what extractions left of one SAE in their `folders`, in several ways: pooling → feature file.
+
+    Raises:
+        TesseraError: what it does before the answer is asked for, of an SAE that reads a token's neighbours.
+    """
+    ends = {pooling: out for pooling, out in outputs.items() if pooling == BEFORE_ANSWER}
+    tokens = {pooling: out for pooling, out in outputs.items() if pooling != BEFORE_ANSWER}
+    for pattern, wanted in ((paths.LATENTS, tokens), (paths.BEFORE_ANSWER, ends)):
+        files = [folder / pattern.format(layer=layer, width=width) for folder in folders]
+        if wanted is ends and wanted and not files[0].exists() and folders[0].exists():
+            raise TesseraError(
+                f"layer {layer} width {width}: its SAE reads a token's neighbours, so it has no activation before the "
+                f"answer; drop {BEFORE_ANSWER} from grid.poolings, or give this SAE a study of its own"
+            )
+        if wanted:
+            pool_shards(files, wanted)
 
 
 def pool_shards(shards: list[Path], outputs: dict[str, Path]) -> None:
@@ -133,7 +154,7 @@ def _max(active: Active) -> sp.csr_array:
 
 
 def _last(active: Active) -> sp.csr_array:
-    """At the last content token."""
+    """At the last content token; of `before_answer`, at the last that the model reads, behind the text or in it."""
     is_last_N = np.zeros(len(active.counts_N), dtype=bool)
     is_last_N[active.bounds_E[1:] - 1] = True
     return active.merge(np.where(np.repeat(is_last_N, active.counts_N), active.values, 0))
@@ -157,6 +178,7 @@ POOLINGS: dict[str, Callable[..., sp.csr_array]] = {
     "last": _last,
     "count": _count,
     "topN": _top,
+    BEFORE_ANSWER: _last,
 }
 
 
@@ -166,7 +188,7 @@ def parse_pooling(pooling: str) -> tuple[str, tuple[int, ...]]:
     Raises:
         ValueError: anything else.
     """
-    found = re.fullmatch(r"([a-z]+)([1-9][0-9]{0,5})?", pooling)
+    found = re.fullmatch(r"([a-z_]+)([1-9][0-9]{0,5})?", pooling)
     name = f"{found[1]}N" if found and found[2] else pooling
     if found is None or name not in POOLINGS:
         raise ValueError(f"{shorten(pooling)} is no pooling; allowed: {', '.join(POOLINGS)}")

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from tessera.matching import correlation
 from tessera.matching.correlation import Moments, correlate
+from tessera.study.grid import BEFORE_ANSWER
 
 logger = logging.getLogger("tessera")
 DRAWS = 5  # of every control that is random: one draw may be lucky
@@ -23,7 +24,7 @@ DRAWN = ("random", "directions")  # controls, drawn several times
 MATCHED = ("one_to_one", "best_match")  # the other pairings are controls, or the identity
 # Pooled hidden states that random directions are taken of: else the mean. Directions of the mean carry a probe better
 # than those of the maximum, also after pooling latents by their maximum: the stronger control.
-HIDDEN_POOLING = {"last": "last"}
+HIDDEN_POOLING = {"last": "last", BEFORE_ANSWER: BEFORE_ANSWER}
 SCHEMA = {
     "source": pl.String,  # a: a's latents, read from b's; b: the reverse
     "over": pl.String,

@@ -8,14 +8,17 @@ import polars as pl
 import torch
 
 from tessera.base.errors import TesseraError, shorten
+from tessera.models.chat import covering
 from tessera.models.forward import BATCH_TOKENS, in_batches
-from tessera.models.text import TextModel, missing_bos, special_ids
+from tessera.models.text import TextModel, missing_bos
 
 logger = logging.getLogger("tessera")
 
 
 def answer(model: TextModel, prompts: pl.DataFrame, *, max_tokens: int, budget: int | None = None) -> pl.DataFrame:
     """Answer `prompts` (as `load_prompts` gives them) with the choice of the largest log-probability per token.
+
+    A chat model answers in its template.
 
     Returns the prompts with the columns answer (the name of that choice; where the right one is known, correct or
     wrong), log_probability (mean over the choice's tokens, a list in the order of the choices), choice_tokens (their
@@ -28,11 +31,12 @@ def answer(model: TextModel, prompts: pl.DataFrame, *, max_tokens: int, budget: 
     sequences, starts, cut = _tokenise(model, prompts["text"].to_list(), prompts["choices"].to_list(), max_tokens)
     lengths = np.array([len(row) for row in sequences])
     score = np.empty(len(sequences))
-    logger.info("%d prompts, %d sequences of up to %d tokens", len(prompts), len(sequences), lengths.max())
+    groups = _alike(sequences)
+    logger.info("%d prompts, %d sequences of up to %d tokens", len(prompts), len(groups), lengths.max())
     for rows, values in in_batches(
-        lengths,
+        np.array([lengths[rows[0]] - 1 for rows in groups]),
         budget or BATCH_TOKENS[model.device.type],
-        lambda rows: (rows, _log_probabilities(model, [sequences[row] for row in rows], starts[rows])),
+        lambda batch: _log_probabilities(model, sequences, starts, [groups[one] for one in batch]),
     ):
         score[rows] = values
     ends_E = np.cumsum(counts_E)
@@ -66,64 +70,84 @@ def _tokenise(
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Token ids, the number of tokens before the choice, and whether the prompt was cut, per prompt and choice.
 
-    A prompt too long for its longest choice loses its start, the same for all its choices.
+    A prompt too long for its longest choice loses its start, the same for all its choices; BOS and template stay.
     """
-    tokenizer = model.tokenizer
-    if not tokenizer.is_fast:
+    if not model.tokenizer.is_fast:
         raise TesseraError("the tokenizer has no fast version, which alone says what text each token stands for")
-    bos, special = missing_bos(tokenizer), special_ids(tokenizer)
+    bos = missing_bos(model.tokenizer) if model.chat is None else model.bos
     sequences, starts, cut = [], [], []
     for prompt, several in zip(prompts, choices, strict=True):
-        whole = [_sequence(tokenizer, bos, prompt, choice) for choice in several]
-        excess = max(0, *(len(ids) - max_tokens for ids, _ in whole))
-        for choice, (ids, first) in zip(several, whole, strict=True):
-            lead = int(ids[0] in special)  # a BOS token stays when the prompt is cut
-            if first - lead <= excess and excess:
+        whole = [_sequence(model, bos, prompt, choice) for choice in several]
+        excess = max(0, *(len(ids) - max_tokens for ids, *_ in whole))
+        for choice, (ids, start, (first, last)) in zip(several, whole, strict=True):
+            if last - first <= excess and excess:
                 raise TesseraError(
                     f"choice {shorten(choice)} leaves no room for its prompt in max_tokens, {max_tokens}"
                 )
-            sequences.append(np.append(ids[:lead], ids[lead + excess :]))
-            starts.append(first - excess)
+            sequences.append(np.append(ids[:first], ids[first + excess :]))
+            starts.append(start - excess)
             cut.append(excess > 0)
     return sequences, np.array(starts), np.array(cut)
 
 
-def _sequence(tokenizer, bos: list[int], prompt: str, choice: str) -> tuple[np.ndarray, int]:
-    """Token ids of a prompt with a choice, and where the choice begins among them.
+def _sequence(model: TextModel, bos: list[int], prompt: str, choice: str) -> tuple[np.ndarray, int, tuple[int, int]]:
+    """Token ids of a prompt with a choice, where the choice begins among them, and first and last of the prompt's text.
 
     The choice's tokens are those that end behind the prompt in the text, whatever the tokenizer makes of the joint.
-    One BOS token stands in front where the tokenizer has one; what it puts at the end is left off.
+    One BOS token stands in front where the tokenizer has one, of a chat model where its template says so; what the
+    tokenizer puts at the end is left off.
 
     Raises:
         TesseraError: the choice, or what stands in front of it, has no token.
     """
-    text, start = joined(prompt, choice)
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    ids, ends = np.array(encoded["input_ids"]), np.array([end for _, end in encoded["offset_mapping"]])
-    if ends.max(initial=0) <= start:
+    chat = model.chat
+    before, *place = (prompt, 0, len(prompt)) if chat is None else chat.wrap(prompt)
+    text, end = joined(before, choice)
+    options = {"add_special_tokens": chat is None, "return_offsets_mapping": True, "verbose": False}
+    encoded = model.tokenizer(text, **options)
+    ids, offset_T2 = np.array(encoded["input_ids"]), np.array(encoded["offset_mapping"]).reshape(-1, 2)
+    if offset_T2[:, 1].max(initial=0) <= end:
         raise TesseraError(f"choice {shorten(choice)} has no token for this tokenizer")
-    last = np.flatnonzero(ends > 0)[-1] + 1  # behind it stand markers that the tokenizer adds
-    ids, ends = np.append(bos, ids[:last]).astype(np.int64), np.append([0] * len(bos), ends[:last])
-    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:  # the prompt brings its own
-        ids, ends = ids[1:], ends[1:]
-    first = int(np.argmax(ends > start))
-    if first == 0:
+    stop = np.flatnonzero(offset_T2[:, 1] > 0)[-1] + 1  # behind it stand markers that the tokenizer adds
+    ids = np.append(bos, ids[:stop]).astype(np.int64)
+    offset_T2 = np.concatenate([np.zeros((len(bos), 2), dtype=np.int64), offset_T2[:stop]])
+    if len(ids) > 1 and ids[0] == ids[1] == model.tokenizer.bos_token_id:  # the prompt brings its own
+        ids, offset_T2 = np.delete(ids, 1), np.delete(offset_T2, 1, axis=0)
+    start = int(np.argmax(offset_T2[:, 1] > end))
+    if start == 0:
         raise TesseraError(f"prompt {shorten(prompt)} has no token in front of its choice {shorten(choice)}")
-    return ids, first
+    first, last = covering(offset_T2, *place)
+    return ids, start, (first, min(start, last))
 
 
-def _log_probabilities(model: TextModel, sequences: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
-    """Mean log-probability [B] of the tokens from `starts` on, which are not the first of a sequence."""
-    longest = max(map(len, sequences))
-    ids_BT = torch.zeros((len(sequences), longest), dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
+def _alike(sequences: list[np.ndarray]) -> list[list[int]]:
+    """Rows of sequences that differ in their last token at most, which no pass reads: one does for all of them."""
+    groups: dict[bytes, list[int]] = {}
     for row, ids in enumerate(sequences):
+        groups.setdefault(ids[:-1].tobytes(), []).append(row)
+    return list(groups.values())
+
+
+def _log_probabilities(
+    model: TextModel, sequences: list[np.ndarray], starts: np.ndarray, groups: list[list[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [R] of the sequences in B groups, and the mean log-probability of their tokens from `starts` on.
+
+    These are not the first of a sequence; groups are those of `_alike`.
+    """
+    read = [sequences[rows[0]][:-1] for rows in groups]
+    longest = max(map(len, read))
+    ids_BT = torch.zeros((len(read), longest), dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for row, ids in enumerate(read):
         ids_BT[row, : len(ids)] = torch.from_numpy(ids)
         mask_BT[row, : len(ids)] = 1
-    counts_B = np.array([len(ids) for ids in sequences]) - starts
-    row_N = np.repeat(np.arange(len(sequences)), counts_B)
-    place_N = np.concatenate([np.arange(start, len(ids)) for start, ids in zip(starts, sequences, strict=True)])
-    kept = np.unique(place_N - 1)  # logits of a whole vocabulary are large: only where a choice's token comes next
+    rows_R = np.concatenate(groups)
+    counts_R = np.array([len(sequences[row]) - starts[row] for row in rows_R])
+    group_N = np.repeat(np.repeat(np.arange(len(groups)), [len(rows) for rows in groups]), counts_R)
+    token_N = torch.from_numpy(np.concatenate([sequences[row][starts[row] :] for row in rows_R]))
+    before_N = np.concatenate([np.arange(starts[row], len(sequences[row])) for row in rows_R]) - 1
+    kept = np.unique(before_N)  # logits of a whole vocabulary are large: only where a choice's token comes next
     options = {"input_ids": ids_BT.to(model.device), "attention_mask": mask_BT.to(model.device), "use_cache": False}
     if "logits_to_keep" in inspect.signature(model.module.forward).parameters:
         options["logits_to_keep"] = torch.from_numpy(kept).to(model.device)
@@ -131,10 +155,10 @@ def _log_probabilities(model: TextModel, sequences: list[np.ndarray], starts: np
         kept = np.arange(longest)
     with torch.inference_mode():
         logits_BKV = model.module(**options).logits
-        logits_NV = logits_BKV[row_N, np.searchsorted(kept, place_N - 1)].float()
-        chosen_N = ids_BT[row_N, place_N].to(model.device)
-        log_N = logits_NV.gather(1, chosen_N[:, None])[:, 0] - logits_NV.logsumexp(dim=1)
-    sums_B = np.bincount(row_N, weights=log_N.cpu().numpy().astype(np.float64), minlength=len(sequences))
-    if not np.isfinite(sums_B).all():
+        logits_NV = logits_BKV[group_N, np.searchsorted(kept, before_N)].float()
+        log_N = logits_NV.gather(1, token_N[:, None].to(model.device))[:, 0] - logits_NV.logsumexp(dim=1)
+    log_N = log_N.cpu().numpy().astype(np.float64)
+    sums_R = np.bincount(np.repeat(np.arange(len(rows_R)), counts_R), weights=log_N, minlength=len(rows_R))
+    if not np.isfinite(sums_R).all():
         raise TesseraError("a log-probability is not finite; set dtype: float32 for this model")
-    return sums_B / counts_B
+    return rows_R, sums_R / counts_R

@@ -1,11 +1,14 @@
 """Load a model of the study by what the config says of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import AutoTokenizer, PretrainedConfig
 
 from tessera.base.errors import TesseraError
 from tessera.models.blocks import find_blocks
+from tessera.models.bos import leading_bos
+from tessera.models.chat import Chat
 from tessera.models.parts import load_parts
 from tessera.models.text import TextModel, special_ids
 
@@ -29,7 +32,8 @@ def load_model(
         causal: with the head that predicts the next token, and so whole.
 
     Raises:
-        TesseraError: the files are not there, are not what the config says, or hold no stack of blocks.
+        TesseraError: the files are not there, are not what the config says, or hold no stack of blocks; the tokenizer
+            has no BOS token, or no chat template, that the config asks for.
     """
     if identity["spec"].get("reads") == "image":
         from tessera.models.vision import load_image_model  # imports Pillow
@@ -44,11 +48,14 @@ def load_model(
         depth=None if causal else depth,
         causal=causal,
     )
-    name = identity["name"]
+    name, spec = identity["name"], identity["spec"]
     if len(tokenizer) <= len(special_ids(tokenizer)) + 1:
         raise TesseraError(f"config key models.{name}: {str(place)!r} has no tokenizer files")
-    _check_length(name, identity["spec"]["max_tokens"], config)
-    return TextModel(module, tokenizer, find_blocks(module, config))
+    _check_length(name, spec["max_tokens"], config)
+    system = spec["chat"] if isinstance(spec["chat"], str) else None
+    chat = Chat(f"models.{name}.chat", tokenizer, system) if spec["chat"] else None
+    model = TextModel(module, tokenizer, find_blocks(module, config), chat=chat)
+    return replace(model, bos=leading_bos(name, spec["prepend_bos"], model))
 
 
 def _check_length(name: str, max_tokens: int, config: PretrainedConfig) -> None:

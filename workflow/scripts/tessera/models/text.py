@@ -1,7 +1,7 @@
 """A model of texts: its tokens, which of them are content, and what a forward pass reads."""
 
-import logging
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ import polars as pl
 import torch
 
 from tessera.base.errors import TesseraError
+from tessera.models.chat import Chat, covering
 
-logger = logging.getLogger("tessera")
 TOKENISED_AT_ONCE = 1000  # texts: the tokenizer's own records of a text are large
+Row = tuple[list[int], tuple[int, int], bool]  # ids, first and last (exclusive) that are the text's, was it cut
 
 
 @dataclass
@@ -54,11 +55,17 @@ class Inputs:
 
 @dataclass
 class TextModel:
-    """A transformers base model (no head) with its tokenizer and the modules of its residual blocks."""
+    """A transformers base model (no head) with its tokenizer and the modules of its residual blocks.
+
+    `bos`: the token, if any, to put in front of what the tokenizer makes of a text. `chat`: the template that it is
+    read in, of a chat model.
+    """
 
     module: torch.nn.Module
     tokenizer: object
     blocks: torch.nn.ModuleList
+    bos: list[int] = field(default_factory=list, kw_only=True)
+    chat: Chat | None = field(default=None, kw_only=True)
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +75,7 @@ class TextModel:
     def d_model(self) -> int:
         return self.module.get_input_embeddings().embedding_dim
 
-    def read(self, contents: list[str], *, max_tokens: int, prepend_bos: bool = False) -> Tokens:
+    def read(self, contents: list[str], *, max_tokens: int) -> Tokens:
         """The tokens of texts; see `tokenise`.
 
         Raises:
@@ -76,7 +83,7 @@ class TextModel:
         """
         if isinstance(contents[0], bytes):
             raise TesseraError("the data set holds images and the model reads texts: say reads: image for this model")
-        return tokenise(self, contents, max_tokens, prepend_bos=prepend_bos)
+        return tokenise(self, contents, max_tokens)
 
     def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
         """What a forward pass over `examples`, positions in `tokens`, reads."""
@@ -115,40 +122,56 @@ def special_ids(tokenizer) -> np.ndarray:
     return np.array(sorted(special | (added - {tokenizer.unk_token_id})), dtype=np.int64)
 
 
-def tokenise(model: TextModel, texts: list[str], max_tokens: int, *, prepend_bos: bool = False) -> Tokens:
+def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
     """Token ids as the tokenizer makes them for one text (with its BOS, CLS, SEP …), cut to `max_tokens`.
 
-    `prepend_bos` puts the BOS token in front where the tokenizer does not.
+    Of a chat model, the last token is the template's. Special tokens in a text are no content either.
 
     Raises:
-        TesseraError: a text has no content token, or there is no BOS token to prepend.
+        TesseraError: a text has no content token; the chat template changes a text, or leaves no room for one.
     """
-    if prepend_bos and model.tokenizer.bos_token_id is None:
-        raise TesseraError("prepend_bos: the tokenizer has no BOS token")
-    bos = missing_bos(model.tokenizer) if prepend_bos else []
-    room = max_tokens - len(bos)
-    options = {"add_special_tokens": True, "padding": False, "verbose": False}
-    ids = [
-        np.array(bos + row, dtype=np.int32)
-        for start in range(0, len(texts), TOKENISED_AT_ONCE)
-        for row in model.tokenizer(
-            texts[start : start + TOKENISED_AT_ONCE], truncation=True, max_length=room, **options
-        )["input_ids"]
-    ]
-    special = special_ids(model.tokenizer)
-    content = [~np.isin(row, special) for row in ids]
+    read, special = _alone if model.chat is None else _in_template, special_ids(model.tokenizer)
+    ids, content, truncated = [], [], []
+    for start in range(0, len(texts), TOKENISED_AT_ONCE):
+        for row, (first, last), cut in read(model, texts[start : start + TOKENISED_AT_ONCE], max_tokens):
+            place = np.arange(len(row))
+            ids.append(np.array(row, dtype=np.int32))
+            content.append((first <= place) & (place < last) & ~np.isin(row, special))
+            truncated.append(cut)
     empty = [index for index, mask in enumerate(content) if not mask.any()]
     if empty:
         raise TesseraError(
             f"{len(empty)} texts have no content token for this tokenizer; "
             f"remove them from the data set (the first is number {empty[0]} of the shard)"
         )
-    truncated = np.zeros(len(texts), dtype=bool)
-    full = np.array([index for index, row in enumerate(ids) if len(row) >= max_tokens], dtype=np.int64)
-    if len(full):
-        whole = model.tokenizer([texts[index] for index in full], truncation=False, **options)["input_ids"]
-        truncated[full] = [len(row) > room for row in whole]
-    return Tokens(ids, content, truncated)
+    return Tokens(ids, content, np.array(truncated, dtype=bool))
+
+
+def _alone(model: TextModel, texts: list[str], max_tokens: int) -> Iterator[Row]:
+    """Texts with what the tokenizer adds to each."""
+    room, options = max_tokens - len(model.bos), {"padding": False, "verbose": False}
+    rows = model.tokenizer(texts, truncation=True, max_length=room, **options)["input_ids"]
+    full = [index for index, row in enumerate(rows) if len(row) >= room]
+    whole = model.tokenizer([texts[index] for index in full], truncation=False, **options)["input_ids"] if full else []
+    cut = {index for index, row in zip(full, whole, strict=True) if len(row) > room}
+    for index, row in enumerate(rows):
+        yield [*model.bos, *row], (0, len(model.bos) + len(row)), index in cut
+
+
+def _in_template(model: TextModel, texts: list[str], max_tokens: int) -> Iterator[Row]:
+    """Texts in the chat template, which stays whole: what is too long is cut off the end of the text."""
+    wholes, starts, ends = zip(*map(model.chat.wrap, texts), strict=True)
+    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+    encoded = model.tokenizer(list(wholes), **options)
+    for row, offsets, *place in zip(encoded["input_ids"], encoded["offset_mapping"], starts, ends, strict=True):
+        first, last = (len(model.bos) + token for token in covering(np.reshape(offsets, (-1, 2)), *place))
+        row = [*model.bos, *row]
+        excess = max(0, len(row) - max_tokens)
+        if excess and excess >= last - first:
+            raise TesseraError(
+                f"config key {model.chat.key}: the template alone fills max_tokens ({max_tokens}); raise it"
+            )
+        yield row[: last - excess] + row[last:], (first, last - excess), excess > 0
 
 
 def missing_bos(tokenizer) -> list[int]:

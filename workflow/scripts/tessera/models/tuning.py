@@ -23,7 +23,6 @@ def tune(
     out: Path,
     *,
     max_tokens: int,
-    prepend_bos: bool,
     steps: int,
     batch: int,
     learning_rate: float,
@@ -41,7 +40,7 @@ def tune(
         TesseraError: the loss is not finite.
     """
     torch.manual_seed(seed)
-    tokens = model.read(contents(examples), max_tokens=max_tokens, prepend_bos=prepend_bos)
+    tokens = model.read(contents(examples), max_tokens=max_tokens)
     names = classes(examples["label"])
     label_E = torch.tensor([names.index(label) for label in examples["label"]], device=model.device)
     module = model.module.requires_grad_(True).train()

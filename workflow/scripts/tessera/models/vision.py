@@ -28,7 +28,7 @@ class ImageModel(TextModel):
     def d_model(self) -> int:
         return self.module.config.get_text_config().hidden_size
 
-    def read(self, contents: list[bytes], *, max_tokens: int, prepend_bos: bool = False) -> Tokens:
+    def read(self, contents: list[bytes], *, max_tokens: int) -> Tokens:
         """The tokens of encoded images; all are as many as those of the first. `max_tokens` is for texts.
 
         Raises:
@@ -94,7 +94,7 @@ class ImageLanguageModel(ImageModel):
     prompt: str
     image_token: int
 
-    def read(self, contents: list[bytes], *, max_tokens: int, prepend_bos: bool = False) -> Tokens:
+    def read(self, contents: list[bytes], *, max_tokens: int) -> Tokens:
         self._check(contents)
         ids = [self._batch([decode(image)])["input_ids"][0].numpy().astype(np.int32) for image in contents]
         return Tokens(ids, [row == self.image_token for row in ids], np.zeros(len(ids), dtype=bool), contents)

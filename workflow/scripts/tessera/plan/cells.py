@@ -78,7 +78,7 @@ def every_cell(study: Study, part: str, only: str | None = None) -> list[str]:
 
 
 def named_cells(study: Study, wanted: str) -> list[str]:
-    """The scores of the cells that `wanted` names: values of their paths, from the left, as sae/minilm/3/1k/sst2.
+    """The scores of the cells that `wanted` names: values of their paths, from the left, as sae/smollm2/10/1k/sst2.
 
     Raises:
         ValueError: it names none.

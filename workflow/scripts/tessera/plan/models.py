@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tessera.study import paths
+from tessera.study.gguf import is_gguf
 from tessera.study.study import Study
 
 # What of a model's entry does not change what it computes at a hook.
@@ -25,14 +26,24 @@ def weights(study: Study, model: str) -> str:
 def folder(study: Study, model: str) -> str | list:
     """The folder of a model that the workflow makes; none of one that is there."""
     owner = study.architecture(model)
-    return paths.TUNED.format(model=owner) if "tuned" in study.models[owner] else []
+    entry = study.models[owner]
+    if "tuned" in entry:
+        return paths.TUNED.format(model=owner)
+    return paths.UNPACKED.format(model=owner) if is_gguf(entry.get("path", "")) else []
+
+
+def packed(study: Study, model: str) -> dict:
+    """The GGUF file that a model's folder is made of, and the hash that it must have, if any."""
+    return {key: value for key, value in study.models[model].items() if key in ("path", "sha256")}
 
 
 def files(study: Study, model: str) -> list[str]:
-    """The files of a model in a folder of the user's, so that a change of them is noticed."""
+    """The files of a model in a folder of the user's, or their GGUF file, so that a change of them is noticed."""
     path = study.models[study.architecture(model)].get("path", "package:")
     if path.startswith("package:"):
         return []
+    if is_gguf(path):
+        return [path]
     return sorted(str(file) for file in Path(path).iterdir() if file.suffix in FILES)
 
 
@@ -51,6 +62,12 @@ def base_weights(study: Study, model: str) -> str | list:
     """The file that says which weights that model has; none of a new one."""
     tuned = study.models[model]["tuned"]
     return weights(study, tuned["from"]) if "from" in tuned else []
+
+
+def base_folder(study: Study, model: str) -> str | list:
+    """The folder of that model, where the workflow makes it."""
+    tuned = study.models[model]["tuned"]
+    return folder(study, tuned["from"]) if "from" in tuned else []
 
 
 def tuning_examples(study: Study, model: str) -> str:

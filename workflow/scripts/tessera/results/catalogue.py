@@ -181,10 +181,23 @@ TABLES = {
             "tables",
             "SAE: L0, variance explained, dead latents",
             ("model", "layer", "width", "hook", "l0_on_data", "tokens", "published_l0", "warning"),
-            varying="architecture|variance_explained|l0|dead|held_out_tokens",
-            about="Per SAE: measured L0 (mean number of active latents per content token) beside the published one; "
-            "of SAEs trained here, the share of variance explained, L0 and share of dead latents on held-out "
-            "tokens.",
+            varying="architecture|variance_explained|variance_explained_per_token|l0|dead|dense|held_out_tokens",
+            about="Per SAE: measured L0 (mean number of active latents per pooled token) beside the published one; "
+            "of SAEs trained here, the share of variance explained, L0 and shares of dead and dense latents on "
+            "held-out tokens, massive ones left out.",
+        ),
+        Table(
+            "norms",
+            "tables",
+            "model × layer × data set: norms of its tokens, and how many are massive",
+            (
+                *("model", "layer", "hook", "data", "tokens", "median_norm", "p99_norm", "largest_norm", "massive"),
+                *("massive_texts", "massive_first", "massive_in_front", "pooled"),
+            ),
+            about="Norms of the content tokens at what the SAEs read. A token is massive where its norm is over 10 "
+            "times the median of its text: the model parks attention on it, mostly on the first token of a text "
+            "without BOS. Massive tokens are left out of SAE training, and of pooling unless the model's entry says "
+            "pool_massive.",
         ),
         Table(
             "datasets",

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tessera.base.histograms import quantile
 from tessera.results.contestants import CONTESTANTS, roles
 from tessera.results.merging import scan
 from tessera.results.warnings import warning_table
@@ -12,6 +13,7 @@ def of_study(
     scores: pl.DataFrame,
     predictions: pl.LazyFrame,
     saes: pl.DataFrame,
+    norms: pl.DataFrame,
     datasets: pl.DataFrame,
     provenance: pl.DataFrame,
 ) -> dict[str, pl.DataFrame]:
@@ -23,8 +25,9 @@ def of_study(
         "classes": per_class(predictions),
         "predictions": predictions.collect(),
         "saes": saes,
+        "norms": norms,
         "datasets": datasets,
-        "warnings": warning_table(scores, saes, datasets, provenance),
+        "warnings": warning_table(scores, saes, norms, datasets, provenance),
     }
 
 
@@ -137,6 +140,36 @@ def sae_table(summaries: list[str], qualities: list[str], published_l0: list[lis
     factor = pl.col("l0_on_data") / pl.col("published_l0")
     warning = pl.when(~factor.is_between(0.5, 2)).then(pl.lit("L0 is off the published L0 by a factor over 2"))
     return measured.join(published, on=place, how="left").with_columns(warning=warning).sort(place).collect()
+
+
+def norm_table(summaries: list[str]) -> pl.DataFrame:
+    """Per model, layer and data set: quantiles of the norms that shards counted, and the share of massive tokens."""
+    place = ["model", "layer", "data"]
+    layers = scan(summaries).filter(pl.col("width").is_null()).unique([*place, "shard"]).collect()
+    sums = layers.group_by(place).agg(
+        pl.col("hook").first(),
+        pl.col("norm_largest").max(),
+        pl.col("examples", "massive", "massive_texts", "massive_first", "massive_in_front").sum(),
+        pooled=pl.col("tokens").sum(),
+    )
+    norms = ("norm_bins", "norm_counts")
+    counted = layers.explode(norms).group_by(*place, "norm_bins").agg(pl.col("norm_counts").sum())
+    quantiles = (
+        counted.sort("norm_bins")
+        .group_by(place)
+        .agg(tokens=pl.col("norm_counts").sum(), median_norm=quantile(0.5, *norms), p99_norm=quantile(0.99, *norms))
+    )
+    massive = pl.col("massive")
+    table = sums.join(quantiles, on=place).select(
+        *("model", "layer", "hook", "data", "tokens", "median_norm", "p99_norm"),
+        largest_norm="norm_largest",
+        massive=massive / pl.col("tokens"),
+        massive_texts=pl.col("massive_texts") / pl.col("examples"),
+        massive_first=pl.when(massive > 0).then(pl.col("massive_first") / massive),
+        massive_in_front=pl.when(massive > 0).then(pl.col("massive_in_front") / massive),
+        pooled="pooled",
+    )
+    return table.sort(place)
 
 
 def data_table(described: dict[str, pl.DataFrame], summaries: list[str]) -> pl.DataFrame:

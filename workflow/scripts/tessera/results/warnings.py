@@ -18,23 +18,28 @@ ADVICE = {
     "repeated texts": "they stand on one side of the split and move together in the bootstrap; the data set is smaller "
     "than it looks",
     "truncated examples": "texts cut at max_tokens of the model: what follows was not read",
+    "massive tokens": "the model parks attention on them: left out of SAE training, and of pooling unless pool_massive "
+    "says otherwise; where most are the first of their text, leave prepend_bos at auto",
     "saturated feature matrices": f"density over {SATURATED}: nearly every latent is on in nearly every text; raise "
     "the threshold or take a quantile",
     "empty feature matrices": "no latent is on in any training text: such a probe guesses",
     "probes that did not converge": "their scores depend on where the solver stopped",
     "C at the edge of its grid": "a longer list under probe.C may score better",
     "dead latents": "they fire on no held-out token: give the SAE more tokens or steps, or fewer latents",
+    "dense latents": "they fire on over half of the held-out tokens and tell few apart: give the SAE more tokens or "
+    "steps, or a smaller k",
 }
 
 
 def warning_table(
-    scores: pl.DataFrame, saes: pl.DataFrame, datasets: pl.DataFrame, provenance: pl.DataFrame
+    scores: pl.DataFrame, saes: pl.DataFrame, norms: pl.DataFrame, datasets: pl.DataFrame, provenance: pl.DataFrame
 ) -> pl.DataFrame:
     """A row per warning and place: how many (`count`) of how many (`of`), the first few (`such_as`), and advice.
 
     The arguments are the tables of those names.
     """
-    rows = [*_origins(provenance), *_of_data(datasets), *_of_cells(scores.filter(split="test")), *_of_saes(saes)]
+    cells = scores.filter(split="test")
+    rows = [*_origins(provenance), *_of_data(datasets), *_of_tokens(norms), *_of_cells(cells), *_of_saes(saes)]
     schema = {"warning": pl.String, "where": pl.String, "count": pl.Int64, "of": pl.Int64, "such_as": pl.String}
     table = pl.DataFrame(rows, schema=schema, orient="row").filter(pl.col("count") > 0)
     order = pl.col("warning").replace_strict(list(ADVICE), range(len(ADVICE)), return_dtype=pl.Int64)
@@ -74,6 +79,21 @@ def _of_data(datasets: pl.DataFrame) -> list[tuple]:
     return rows
 
 
+def _of_tokens(norms: pl.DataFrame) -> list[tuple]:
+    rows = []
+    counts = norms.select(
+        *("model", "layer", "tokens"),
+        massive=pl.col("massive") * pl.col("tokens"),
+        first=(pl.col("massive_first") * pl.col("massive") * pl.col("tokens")).fill_null(0),
+    )
+    for model, layer, tokens, massive, first in (
+        counts.group_by("model", "layer", maintain_order=True).sum().iter_rows()
+    ):
+        such_as = f"{first / massive:.0%} are the first token of their text" if massive else None
+        rows.append(("massive tokens", f"{model}, layer {layer}", round(massive), tokens, such_as))
+    return rows
+
+
 def _of_cells(cells: pl.DataFrame) -> list[tuple]:
     """`cells` holds a row per cell."""
     rows = []
@@ -104,7 +124,8 @@ def _of_saes(saes: pl.DataFrame) -> list[tuple]:
             measured = f"L0 {sae['l0_on_data']:.0f}, published {sae['published_l0']:.0f}"
             rows.append(("L0 off the published one", where, 1, 1, measured))
         latents = parse_width(sae["width"])
-        rows.append(("dead latents", where, round((sae.get("dead") or 0) * latents), latents, None))
+        for doubt in ("dead", "dense"):
+            rows.append((f"{doubt} latents", where, round((sae.get(doubt) or 0) * latents), latents, None))
     return rows
 
 

@@ -52,6 +52,8 @@ class Encoder:
     it, and what comes out, is float32.
     """
 
+    reads_neighbours = False  # of a token, in its text
+
     def __init__(self, tensors: dict[str, torch.Tensor], config: dict, scratch: Scratch):
         self.config, self.scratch = config, scratch
         self.d_in, self.width = tensors["W_enc"].shape
@@ -175,10 +177,11 @@ class SAELens(Encoder):
         self.sae = revive(config["saelens"], tensors).to(scratch.device)
         self.d_in, self.width = self.sae.cfg.d_in, self.sae.cfg.d_sae
         self.rows = max(1, scratch.entries // self.width)
+        self.reads_neighbours = config["architecture"] == "temporal"
 
     @torch.inference_mode()
     def encode(self, state_ND, lengths_E=None):
-        if self.config["architecture"] == "temporal":  # reads an example as a sequence
+        if self.reads_neighbours:
             parts = [self.sae.encode(x_TD[None])[0] for x_TD in state_ND.float().split(lengths_E.tolist())]
         else:
             parts = (self.sae.encode(x_ND) for x_ND in state_ND.float().split(self.rows))

@@ -25,8 +25,10 @@ from tessera.base.files import atomic, remove_parts
 from tessera.saes.preparing import HOOKS
 
 logger = logging.getLogger("tessera")
-HELD_OUT, HELD_OUT_MOST = 0.1, 65536  # share of the cached tokens, the last texts, that training never sees
-CALIBRATION = 4096  # training tokens that set the thresholds
+HELD_OUT, HELD_OUT_MOST = 0.1, 65536  # share of the cached tokens, the last texts, that nothing but `measure` sees
+CALIBRATION = 0.05  # share in front of them, at most as many, that set the thresholds and that training never sees
+DEAD_WINDOW = 0.05  # share of the steps; within SAELens' 1000 no short training would ever revive a latent
+DENSE = 0.5  # share of tokens, over which a latent tells them apart no more
 CHUNK = 2048
 BUFFER_BYTES = 256 * 2**20  # of tokens that are shuffled together
 SPARSITY_GAIN, SPARSITY_LEAD = 0.05, 20  # per step, steps: 200 steps reach the wanted L0, hardly overshooting
@@ -102,7 +104,7 @@ def train(
         TesseraError: there are fewer tokens than one batch, or L0 comes out off `k` by a factor of 2.
     """
     tokens_ND = np.load(cache, mmap_mode="r")
-    train_ND, held_out_ND = held_out(tokens_ND)
+    train_ND, unseen_ND, held_out_ND = parts(tokens_ND)
     if len(train_ND) < batch_tokens:
         raise TesseraError(
             f"{cache}: {len(train_ND)} training tokens, fewer than batch_tokens: {batch_tokens}; add texts"
@@ -117,6 +119,7 @@ def train(
             lr=learning_rate,
             lr_end=learning_rate / 10,
             lr_decay_steps=steps // 2,
+            dead_feature_window=max(1, round(DEAD_WINDOW * steps)),
             device=device,
         ),
         sae=_new_sae(architecture, tokens_ND.shape[1], width, k, device),
@@ -131,10 +134,9 @@ def train(
         sae.save_inference_model(part)
         saved = SAE.load_from_disk(part, device=device)
         saved.fold_W_dec_norm()  # unit decoder rows: an activation is then a length in the residual stream
-        sample_ND = train_ND[:: max(1, len(train_ND) // CALIBRATION)]
         if hasattr(saved, "threshold"):
-            _set_l0(saved, sample_ND, k)
-        l0 = measure(saved, sample_ND)["l0"][0]
+            _set_l0(saved, unseen_ND, k)
+        l0 = measure(saved, unseen_ND)["l0"][0]
         if not k / 2 < l0 < 2 * k:
             raise TesseraError(
                 f"the {architecture} SAE of width {width} did not train: {l0:.1f} latents are active per token, not "
@@ -151,10 +153,10 @@ def train(
     return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
 
 
-def held_out(tokens_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cached tokens to train on, and the last ones, which training never sees."""
-    split = len(tokens_ND) - min(int(np.ceil(len(tokens_ND) * HELD_OUT)), HELD_OUT_MOST)
-    return tokens_ND[:split], tokens_ND[split:]
+def parts(tokens_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cached tokens to train on, those that set the thresholds, and the last ones, which only measure."""
+    last, before = (min(math.ceil(len(tokens_ND) * share), HELD_OUT_MOST) for share in (HELD_OUT, CALIBRATION))
+    return tokens_ND[: -last - before], tokens_ND[-last - before : -last], tokens_ND[-last:]
 
 
 def measure_borrowed(folder: Path, cache: Path, architecture: str) -> pl.DataFrame:
@@ -168,7 +170,7 @@ def measure_borrowed(folder: Path, cache: Path, architecture: str) -> pl.DataFra
         raise TesseraError(
             f"{folder}: the SAE reads {sae.cfg.d_in} dimensions, the model has {tokens_ND.shape[1]} there"
         )
-    quality = measure(sae, held_out(tokens_ND)[1])
+    quality = measure(sae, parts(tokens_ND)[-1])
     return quality.insert_column(0, pl.lit(architecture).alias("architecture"))
 
 
@@ -288,21 +290,25 @@ def _set_l0(sae: SAE, tokens_ND: np.ndarray, k: int) -> None:
 
 @torch.inference_mode()
 def measure(sae: SAE, tokens_ND: np.ndarray) -> pl.DataFrame:
-    """Variance explained 1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², mean L0 and share of never active latents on `tokens_ND`."""
+    """Variance explained 1 − Σ‖x − x̂‖² / Σ‖x − x̄‖² and its mean per token 1 − ‖x − x̂‖² / ‖x − x̄‖², mean L0, share of
+    never active latents and of those active on over `DENSE` of `tokens_ND`."""
     mean = torch.from_numpy(tokens_ND.mean(axis=0)).to(sae.device)
-    error = total = active = 0.0
-    fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool, device=sae.device)
+    error = total = unexplained = 0.0
+    counts_W = torch.zeros(sae.cfg.d_sae, dtype=torch.int64, device=sae.device)
     for chunk in _chunks(tokens_ND, sae.device):
         acts = sae.encode(chunk)
-        error += (chunk - sae.decode(acts)).double().square().sum().item()
-        total += (chunk - mean).double().square().sum().item()
-        active += (acts != 0).sum().item()
-        fired |= (acts != 0).any(dim=0)
+        error_N = (chunk - sae.decode(acts)).double().square().sum(dim=1)
+        total_N = (chunk - mean).double().square().sum(dim=1)
+        error, total = error + error_N.sum().item(), total + total_N.sum().item()
+        unexplained += (error_N / total_N).sum().item()
+        counts_W += (acts != 0).sum(dim=0)
     return pl.DataFrame(
         {
             "variance_explained": [1 - error / total],
-            "l0": [active / len(tokens_ND)],
-            "dead": [1 - fired.float().mean().item()],
+            "variance_explained_per_token": [1 - unexplained / len(tokens_ND)],
+            "l0": [counts_W.sum().item() / len(tokens_ND)],
+            "dead": [(counts_W == 0).float().mean().item()],
+            "dense": [(counts_W > DENSE * len(tokens_ND)).float().mean().item()],
             "held_out_tokens": [len(tokens_ND)],
         }
     )

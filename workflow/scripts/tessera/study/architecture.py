@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tessera.base.errors import TesseraError
+from tessera.study.gguf import is_gguf
 from tessera.study.media import reads
 
 
@@ -27,7 +28,11 @@ def stack_of(on_disk: dict, model: dict) -> dict:
 
 
 def check_reader(key: str, on_disk: dict, folder: Path, model: dict) -> None:
-    """Does what is in a model folder read what the config says?"""
+    """Does what is in a model folder, or in a GGUF file, read what the config says?"""
+    if reads(model) == "image" and is_gguf(folder):
+        raise TesseraError(
+            f"config key {key}.reads: image, but {str(folder)!r} is a GGUF file, which holds text models"
+        )
     if reads(model) == "image" and not any((folder / name).is_file() for name in PROCESSORS):
         raise TesseraError(
             f"config key {key}.reads: image, but {str(folder)!r} has no image processor ({' or '.join(PROCESSORS)})"

@@ -15,6 +15,8 @@ def check_model(name: str, study: Study) -> None:
         check_learns(f"models.{name}.data", name, data, study)
     if "prompt" in model and medium == "text":
         raise TesseraError(f"config key models.{name}.prompt: only a model with reads: image has a prompt")
+    if model["chat"] and medium == "image":
+        raise TesseraError(f"config key models.{name}.chat: only texts are read in a chat template; drop this key")
     if "tuned" in model:
         check_learns(f"models.{name}.tuned.data", name, model["tuned"]["data"], study)
     if "config" in model.get("tuned", {}) and medium == "text":

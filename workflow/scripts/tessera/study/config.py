@@ -14,11 +14,17 @@ from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
 from tessera.study import checks, media, releases, saes
 from tessera.study.architecture import check_reader, count_layers, stack_of
-from tessera.study.grid import parse_threshold, parse_width, split_width
+from tessera.study.gguf import is_gguf, read_gguf
+from tessera.study.grid import BEFORE_ANSWER, parse_threshold, parse_width, split_width
 from tessera.study.paths import JOINT
 from tessera.study.study import Study
 
 SOURCES = ("path", "hub", "control_of", "tuned")  # where a model comes from
+# What a control, or a tuned copy, has from its model.
+INHERITED = (
+    *("reads", "prompt", "max_tokens", "prepend_bos", "chat", "hook", "pool_massive", "device", "dtype"),
+    "activation_dtype",
+)
 MOST_VALUES, MOST_LEVELS, MOST_BITS = 100_000, 50, 1024
 SHIPPED = Path(__file__).with_name("config.schema.yaml")  # with an installed package
 SCHEMA = SHIPPED if SHIPPED.exists() else Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
@@ -34,6 +40,7 @@ def load(config: dict) -> Study:
     study = _copy(config)
     _spell_axes(study)
     _inherit(study)
+    _ask_alike(study)
     media.check_columns(study)
     _check_schema(study)
     study = Study(**study)
@@ -169,9 +176,18 @@ def _inherit(study: dict) -> None:
     models = study.get("models")
     for model in models.values() if isinstance(models, dict) else ():
         source = models.get(_parent(model)) if isinstance(model, dict) else None
-        for key in ("reads", "prompt", "max_tokens", "prepend_bos", "hook", "device", "dtype", "activation_dtype"):
-            if isinstance(source, dict) and key in source:
+        for key in INHERITED if isinstance(source, dict) else ():
+            if key in source:
                 model.setdefault(key, source[key])
+
+
+def _ask_alike(study: dict) -> None:
+    """Hidden states are read before the answer where latents are, unless the config lists their poolings."""
+    grid, baselines = study.get("grid"), study.setdefault("baselines", {})
+    poolings = grid.get("poolings") if isinstance(grid, dict) else None
+    if isinstance(poolings, list) and BEFORE_ANSWER in poolings and isinstance(baselines, dict):
+        own = _schema()["properties"]["baselines"]["properties"]["hidden"]["default"]
+        baselines.setdefault("hidden", [*own, BEFORE_ANSWER])
 
 
 def _parent(model: dict) -> str | None:
@@ -226,7 +242,8 @@ def _explain(error) -> str:
             choices = " or ".join(key for option in error.validator_value for key in option["required"])
             return f"give exactly one of {choices}"
         case "enum":
-            return f"{value} is not allowed; allowed: {', '.join(map(str, error.validator_value))}"
+            allowed = ", ".join(one if isinstance(one, str) else json.dumps(one) for one in error.validator_value)
+            return f"{value} is not allowed; allowed: {allowed}"
         case "pattern":
             meaning = error.schema.get("description", "")
             return f"{value} is not allowed; allowed: {meaning} (pattern {error.validator_value})"
@@ -298,6 +315,8 @@ def _check_model(name: str, model: dict, study: Study) -> None:
 
 def _config_on_disk(key: str, path: str) -> dict:
     folder = resolve(path)
+    if is_gguf(path):
+        return read_gguf(f"{key}.path", folder)
     file = folder / "config.json"
     if not file.is_file():
         raise TesseraError(f"config key {key}.path: {str(folder)!r} is not a model folder (no config.json in it)")

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
+BEFORE_ANSWER = "before_answer"  # the pooling that reads the last token before the answer, not the text's
 NAME = r"[A-Za-z0-9][\w.-]*"
 
 
@@ -22,7 +23,7 @@ AXES = {
     "layer": Axis(r"\d+", number=True),
     "width": Axis(r"[1-9]\d*[km]?(_[A-Za-z0-9][\w.-]*)?"),
     "data": Axis(),
-    "pooling": Axis(r"[a-z0-9]+"),
+    "pooling": Axis(r"[a-z0-9_]+"),
     "threshold": Axis(r"[a-z0-9.+-]+"),
     "selection": Axis(r"[a-z0-9-]+"),
     "pass": Axis(r"\d+", number=True),

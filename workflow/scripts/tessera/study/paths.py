@@ -3,6 +3,7 @@
 ANSWERS = "results/answers/data={data}/answers.parquet"
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 TUNED = "results/models/model={model}"
+UNPACKED = "results/unpacked/model={model}"
 WEIGHTS = "results/weights/model={model}/weights.json"
 RESIDUALS = "results/residuals/model={model}/pass={pass}/texts={texts}"
 TRAINED = "results/saes/model={model}/layer={layer}/width={width}/saelens"
@@ -13,7 +14,8 @@ DIGEST = "results/saes/model={model}/layer={layer}/width={width}/encoder.json"
 ACTIVATIONS = "results/activations/model={model}/data={data}/pass={pass}/shard={shard}"
 SUMMARY = "results/summaries/model={model}/data={data}/pass={pass}/shard={shard}/summary.parquet"
 LATENTS = "latents/layer={layer}/width={width}.parquet"  # in a folder of activations
-HIDDEN = "hidden/layer={layer}.parquet"  # there too
+BEFORE_ANSWER = "before_answer/layer={layer}/width={width}.parquet"  # there too
+HIDDEN = "hidden/layer={layer}.parquet"  # and there
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
 MATCH = "results/matches/match={match}/{part}.parquet"
 TABLE = "results/tables/{table}.{format}"
