@@ -61,9 +61,9 @@ class Study:
         last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
         hidden = dict(enumerate([*(state[0] for state in states[1:-1]), last[0]]))
         acts = {cell: sae.encode(hidden[cell[0]]).numpy() for cell, sae in self.saes.items()}
-        end = {"token": (len(ids) - 1, ids[-1]), "hidden": {layer: hidden[layer][-1].numpy() for layer in LAYERS}}
+        end = {"token": (len(content) - 1, ids[-1]), "hidden": {layer: hidden[layer][-1].numpy() for layer in LAYERS}}
         end["acts"] = {cell: acts_TW[-1] for cell, acts_TW in acts.items()}
-        tokens = [(position, ids[position]) for position in content]
+        tokens = [(number, ids[position]) for number, position in enumerate(content)]
         hidden = {layer: hidden[layer][content].numpy() for layer in LAYERS}
         return tokens, hidden, {cell: acts_TW[content] for cell, acts_TW in acts.items()}, end
 
@@ -105,7 +105,7 @@ def pool_by_hand(acts_TW, pooling):
     match pooling:
         case "count":
             return (acts_TW > 0).sum(axis=0)
-        case "last":
+        case "last" | "before_answer":  # of these models, no marker stands behind a text
             return acts_TW[-1]
         case "top3":
             largest = np.argsort(-acts_TW, axis=1, kind="stable")[:, :3]

@@ -239,9 +239,20 @@ def test_read_probe_is_the_probe_that_was_written():
 
 def tokens_of(texts, vocabulary=lambda word: ord(word[0]), width=3):
     """What read_tokens gives of texts: examples ascending, an id per word, activations that tell words apart."""
-    rows = [(number, vocabulary(word)) for number, text in enumerate(texts) for word in text.split()]
-    example, ids = (np.array(column) for column in zip(*rows, strict=True))
-    return example, ids, sp.csr_array(np.eye(width, dtype=np.float32)[ids % width])
+    rows = [
+        (number, position, vocabulary(word))
+        for number, text in enumerate(texts)
+        for position, word in enumerate(text.split())
+    ]
+    example, position, ids = (np.array(column) for column in zip(*rows, strict=True))
+    return alignment.Tokens(example, position, ids, sp.csr_array(np.eye(width, dtype=np.float32)[ids % width]))
+
+
+def without(tokens, position):
+    """The same where a token of each text was left out."""
+    kept = tokens.position_N != position
+    rows = (tokens.example_N[kept], tokens.position_N[kept], tokens.id_N[kept])
+    return alignment.Tokens(*rows, tokens.acts_NW[kept])
 
 
 def test_tokens_are_aligned_where_the_tokenizers_agree(caplog):
@@ -253,13 +264,23 @@ def test_tokens_are_aligned_where_the_tokenizers_agree(caplog):
     assert not caplog.records
 
 
+def test_tokens_that_one_side_left_out_are_not_aligned(caplog):
+    texts = ["a a b", "d e", "f g h i", "j"]
+    a, b = without(tokens_of(texts), 0), without(tokens_of(texts), 1)
+    found = alignment.align([a], [tokens_of(texts)], ["one", "other"])
+    assert found["a"].shape == found["b"].shape == (6, 3) and (found["a"] != found["b"]).nnz == 0
+    found = alignment.align([a], [b], ["one", "other"])  # the third token of the first, two of the third
+    assert found["a"].shape == found["b"].shape == (3, 3) and (found["a"] != found["b"]).nnz == 0
+    assert not caplog.records
+
+
 def test_tokenizers_that_differ_are_said_to(caplog):
     texts = ["a b c", "d e", "f g h i"]
     other = tokens_of(texts, lambda word: 1000 - ord(word[0]))
     assert alignment.align([tokens_of(texts)], [other], ["one", "other"]) is None
     assert "one and other read 0 of 3 texts as the same tokens" in caplog.text
-    longer = tokens_of([text + " z" for text in texts])
-    assert alignment.align([tokens_of(texts)], [longer], ["one", "other"]) is None
+    shifted = tokens_of(["z " + text for text in texts])
+    assert alignment.align([tokens_of(texts)], [shifted], ["one", "other"]) is None
 
 
 def merged(folder, parts):

@@ -37,7 +37,8 @@ def test_shipped_config_loads():
     study = load(yaml.safe_load(SHIPPED.read_text()))
     assert study.probe["folds"] == 5
     assert study.grid["thresholds"] == ["none", "1.0", "q50"]
-    assert study.models["minilm"]["passes"] == [{"1": ["512", "1k"], "3": ["512", "1k"]}]
+    assert study.models["smollm2"]["passes"] == [{"10": ["512", "1k"], "12": ["1k"]}]
+    assert study.behaviours == {"judged": "smollm2"}
 
 
 def test_defaults(config):

@@ -22,6 +22,7 @@ rule extract:
         runtime=grows(240),
     params:
         model=of(models.identity),
+        stored=of(models.stored),
         layers=of(saes.layers),
         cells=of(saes.cells),
         shard_size=STUDY.shard_size,

@@ -34,8 +34,7 @@ with script(snakemake):
         Path(snakemake.output.shard),
         max_tokens=spec["max_tokens"],
         hook=spec.get("hook"),
-        pool_massive=spec["pool_massive"],
-        activation_dtype=spec["activation_dtype"],
+        **snakemake.params.stored,
     )
     facts = [*weights["facts"], *code_facts("activations")]
     for ((layer, width), file), digest in zip(saes.items(), snakemake.input.digests, strict=True):

@@ -72,7 +72,8 @@ def extract(
         writers[part / file].write_table(table)
 
     def append_latents(pattern: str, cell: tuple, rows: dict[str, np.ndarray], found: SparseActivations) -> None:
-        append(pattern.format(layer=cell[0], width=cell[1]), token_table(rows, found, activation, cell))
+        kind = activation if pattern == paths.LATENTS else pa.float32()  # an end may be massive, and there are few
+        append(pattern.format(layer=cell[0], width=cell[1]), token_table(rows, found, kind, cell))
 
     # Threads write a batch while the device computes the next: one row group per file and batch, in order.
     with atomic(out) as part, ExitStack() as stack, ThreadPoolExecutor(WRITER_THREADS) as pool:
@@ -129,17 +130,18 @@ def _of_layer(batch: Batch, layer: int, numbers: np.ndarray, encoders: dict, poo
     check_finite(end_BD, np.arange(state_BTD.shape[1]) == batch.last_B[:, None], examples_B, layer)
     norm_N = torch.linalg.vector_norm(state_ND, dim=1)
     massive = is_massive(norm_N, counts_B)
-    massive_N, pooled_BT = massive.cpu().numpy(), batch.content_BT.copy()
-    if not pool_massive and massive_N.any():
-        state_ND, pooled_BT[batch.content_BT] = state_ND[~massive], ~massive_N
-    pooled_B = pooled_BT.sum(axis=1)
-    hidden = pool_hidden(state_ND, pooled_B, end_BD, examples_B)
-    found = _Layer(norm_N.cpu().numpy(), massive_N, pooled_BT, hidden)
+    pooled = torch.ones_like(massive) if pool_massive else ~massive
+    pooled_N, pooled_BT = pooled.cpu().numpy(), batch.content_BT.copy()
+    pooled_BT[batch.content_BT] = pooled_N
+    hidden = pool_hidden(state_ND[pooled], pooled_BT.sum(axis=1), end_BD, examples_B)
+    found = _Layer(norm_N.cpu().numpy(), massive.cpu().numpy(), pooled_BT, hidden)
     for cell, encoder in encoders.items():
         if cell[0] == layer:
             _check_size(state_ND, encoder, cell)
-            found.tokens[cell] = encoder.encode(state_ND, pooled_B)
-            if not encoder.reads_neighbours:
+            if encoder.reads_neighbours:
+                found.tokens[cell] = encoder.encode(state_ND, counts_B).only(pooled_N)
+            else:
+                found.tokens[cell] = encoder.encode(state_ND[pooled])
                 found.ends[cell] = encoder.encode(end_BD)
     return found
 

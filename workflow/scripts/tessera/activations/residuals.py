@@ -38,13 +38,14 @@ def cache_residuals(
 
     def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray], dict[int, np.ndarray]]:
         content_BT = torch.from_numpy(batch.content_BT).to(model.device)
-        states = {layer: state[content_BT].float() for layer, state in batch.states.items()}
-        massive = {}
-        for layer, state_ND in states.items():
+        states, massive = {}, {}
+        for layer, state_BTD in batch.states.items():
+            state_ND = state_BTD[content_BT].float()
             check_finite(state_ND, batch.content_BT, batch.examples, layer)
             norm_N = torch.linalg.vector_norm(state_ND, dim=1)
             massive[layer] = is_massive(norm_N, batch.content_BT.sum(axis=1)).cpu().numpy()
-        return batch, {layer: state_ND.cpu().numpy() for layer, state_ND in states.items()}, massive
+            states[layer] = state_ND.cpu().numpy()
+        return batch, states, massive
 
     with atomic(out) as part:
         part.mkdir()

@@ -34,9 +34,12 @@ def hidden_schema(d: int) -> pa.Schema:
 
 
 def token_rows(batch: Batch, numbers: np.ndarray, chosen_BT: np.ndarray) -> dict[str, np.ndarray]:
-    """Example, position and token id of the chosen tokens of a batch, example by example."""
+    """Example, position and token id of the chosen tokens of a batch, example by example.
+
+    The position is the token's number among the content tokens of its example, of an end behind them the last one's.
+    """
     row, column = np.nonzero(chosen_BT)
-    position = column if batch.position_BT is None else batch.position_BT[row, column]
+    position = np.cumsum(batch.content_BT, axis=1)[row, column] - 1
     return {
         "example": numbers[batch.examples[row]].astype(np.uint32),
         "position": position.astype(np.uint32),

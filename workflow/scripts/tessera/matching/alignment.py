@@ -1,6 +1,7 @@
 """The unlabelled texts that a match is found on, and their tokens, where two models read them as the same tokens."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tessera.base.files import read_parquet, row_groups
 from tessera.examples.splits import shuffled
 
 logger = logging.getLogger("tessera")
-TOKENS_MOST = 100_000  # content tokens to match over
+TOKENS_MOST = 100_000  # tokens to match over
 AGREE_LEAST = 0.5  # of the texts; two tokenizers that share a vocabulary agree on nearly all
 
 
@@ -22,7 +23,7 @@ def training_texts(examples: pl.DataFrame) -> np.ndarray:
 
 
 def sampled_texts(examples: pl.DataFrame, hidden: list[Path], budget: int, seed: int) -> np.ndarray:
-    """Example numbers of training texts, in random order, until `budget` content tokens are there."""
+    """Example numbers of training texts, in random order, until `budget` pooled tokens are there."""
     tables = [read_parquet(file, ["example", "tokens"]) for file in hidden]
     counts = pl.concat([pl.DataFrame(pl.from_arrow(table)) for table in tables])
     texts = shuffled(examples.sort("example")[training_texts(examples)], seed).join(
@@ -31,45 +32,60 @@ def sampled_texts(examples: pl.DataFrame, hidden: list[Path], budget: int, seed:
     return np.sort(texts.filter(pl.col("tokens").cum_sum() <= budget)["example"].to_numpy())
 
 
-def read_tokens(files: list[Path], wanted: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
-    """Example [N], token id [N] and activations [N, width] of the content tokens of `wanted`, examples ascending."""
-    examples, ids, parts = [], [], []
+@dataclass
+class Tokens:
+    """Pooled tokens of some texts, examples ascending.
+
+    example_N: their examples. position_N: their numbers among the content tokens of these. id_N: what they are.
+    """
+
+    example_N: np.ndarray
+    position_N: np.ndarray
+    id_N: np.ndarray
+    acts_NW: sp.csr_array
+
+
+def read_tokens(files: list[Path], wanted: np.ndarray, width: int) -> Tokens:
+    """The tokens of the texts `wanted` in some shards."""
+    columns = ["example", "position", "token_id"]
+    rows, parts = [], []
     for file in files:
-        for group in row_groups(file, ["example", "token_id", "latent", "activation"]):
+        for group in row_groups(file, [*columns, "latent", "activation"]):
             chosen = np.flatnonzero(np.isin(group["example"].to_numpy(), wanted))
             latents, values = (group[name].chunk(0) for name in ("latent", "activation"))
             data = values.values.to_numpy().astype(np.float32), latents.values.to_numpy().astype(np.int32)
             acts_NW = sp.csr_array((*data, latents.offsets.to_numpy()), shape=(len(group), width))
-            examples.append(group["example"].to_numpy()[chosen])
-            ids.append(group["token_id"].to_numpy()[chosen])
+            rows.append(np.stack([group[name].to_numpy()[chosen] for name in columns]))
             parts.append(acts_NW[chosen])
-    example_N = np.concatenate(examples)
-    order = np.argsort(example_N, kind="stable")  # an example's tokens stand together, in their order
-    return example_N[order], np.concatenate(ids)[order], sp.vstack(parts, format="csr")[order]
+    rows_3N = np.concatenate(rows, axis=1)
+    order = np.argsort(rows_3N[0], kind="stable")  # an example's tokens stand together, in their order
+    return Tokens(*rows_3N[:, order], sp.vstack(parts, format="csr")[order])
 
 
-def agreeing(example_N: np.ndarray, id_N: np.ndarray, example_M: np.ndarray, id_M: np.ndarray) -> np.ndarray:
-    """The examples that both models read as the same content tokens, of two lists with ascending examples."""
-    counted = [np.unique(example, return_counts=True) for example in (example_N, example_M)]
-    examples, rows, others = np.intersect1d(counted[0][0], counted[1][0], return_indices=True)
-    same = examples[counted[0][1][rows] == counted[1][1][others]]
-    here, there = np.isin(example_N, same), np.isin(example_M, same)
-    apart = np.unique(example_N[here][id_N[here] != id_M[there]])
-    return np.setdiff1d(same, apart)
+def shared(a: Tokens, b: Tokens) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the tokens that both sides have, of the texts that both read as the same tokens.
+
+    Either side may have left out massive tokens that the other has.
+    """
+    places = [one.example_N.astype(np.int64) << 32 | one.position_N.astype(np.int64) for one in (a, b)]
+    _, here, there = np.intersect1d(*places, assume_unique=True, return_indices=True)
+    apart = np.unique(a.example_N[here][a.id_N[here] != b.id_N[there]])
+    same = ~np.isin(a.example_N[here], apart)
+    return here[same], there[same]
 
 
-def align(a: list[tuple], b: list[tuple], names: list[str]) -> dict[str, sp.csr_array] | None:
-    """Both sides' activations on the same tokens, data set after data set, from what `read_tokens` gives.
+def align(a: list[Tokens], b: list[Tokens], names: list[str]) -> dict[str, sp.csr_array] | None:
+    """Both sides' activations on the same tokens, data set after data set.
 
     None, and a line in the log, where the models' tokenizers differ.
     """
     sides: dict[str, list[sp.csr_array]] = {"a": [], "b": []}
     texts = agreed = 0
-    for (example_N, id_N, acts_NV), (example_M, id_M, acts_MW) in zip(a, b, strict=True):
-        common = agreeing(example_N, id_N, example_M, id_M)
-        sides["a"].append(acts_NV[np.isin(example_N, common)])
-        sides["b"].append(acts_MW[np.isin(example_M, common)])
-        texts, agreed = texts + len(np.unique(example_N)), agreed + len(common)
+    for one, other in zip(a, b, strict=True):
+        here, there = shared(one, other)
+        sides["a"].append(one.acts_NW[here])
+        sides["b"].append(other.acts_NW[there])
+        texts, agreed = texts + len(np.unique(one.example_N)), agreed + len(np.unique(one.example_N[here]))
     if agreed < AGREE_LEAST * texts:
         logger.warning(
             "%s read %d of %d texts as the same tokens: too few to match over tokens, examples only",

@@ -55,7 +55,7 @@ class Reader:
         """A file of each of a data set's shards."""
         return [Path(shard) / name.format(**self.place) for shard in hive.at(self.shards, data=data)]
 
-    def tokens_of(self, data: str, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
+    def tokens_of(self, data: str, wanted: np.ndarray) -> alignment.Tokens:
         """See `alignment.read_tokens`."""
         width = parse_width(self.place["width"])
         return alignment.read_tokens(self.files_of(data, paths.LATENTS), wanted, width)

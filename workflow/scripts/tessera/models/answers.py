@@ -153,10 +153,11 @@ def _log_probabilities(
         options["logits_to_keep"] = torch.from_numpy(kept).to(model.device)
     else:
         kept = np.arange(longest)
+    asked_P2, asked_N = np.unique(np.stack([group_N, np.searchsorted(kept, before_N)]), axis=1, return_inverse=True)
     with torch.inference_mode():
         logits_BKV = model.module(**options).logits
-        logits_NV = logits_BKV[group_N, np.searchsorted(kept, before_N)].float()
-        log_N = logits_NV.gather(1, token_N[:, None].to(model.device))[:, 0] - logits_NV.logsumexp(dim=1)
+        logits_PV = logits_BKV[asked_P2[0], asked_P2[1]].float()  # choices share places
+        log_N = logits_PV[asked_N, token_N.to(model.device)] - logits_PV.logsumexp(dim=1)[asked_N]
     log_N = log_N.cpu().numpy().astype(np.float64)
     sums_R = np.bincount(np.repeat(np.arange(len(rows_R)), counts_R), weights=log_N, minlength=len(rows_R))
     if not np.isfinite(sums_R).all():

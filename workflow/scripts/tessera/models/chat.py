@@ -7,7 +7,8 @@ from tessera.base.errors import TesseraError, shorten
 # Many templates write the date of the day, and two days would give two results: this macro stands in its place.
 DATE = (
     "{% macro strftime_now(format) %}{{ format | replace('%d', '26') | replace('%m', '07') | replace('%b', 'Jul') | "
-    "replace('%B', 'July') | replace('%Y', '2024') }}{% endmacro %}\n"
+    "replace('%B', 'July') | replace('%Y', '2024') | replace('%y', '24') | replace('%A', 'Friday') | "
+    "replace('%a', 'Fri') | replace('%H', '00') | replace('%M', '00') | replace('%S', '00') }}{% endmacro %}\n"
 )
 SENTINELS = ("@first@", "another")
 

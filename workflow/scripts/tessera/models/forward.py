@@ -35,7 +35,6 @@ class Batch:
     content_BT: np.ndarray
     states: dict[int, torch.Tensor]  # layer → [B, T, d], on the model's device
     last_B: np.ndarray  # column of the last token that is read, content or not
-    position_BT: np.ndarray | None = None  # as in Inputs
 
 
 def plan_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
@@ -123,7 +122,7 @@ def catch(model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[in
                 f"{inputs.content_BT.shape} examples and tokens; supported are models with one stack of equal blocks"
             )
     last_B = np.array([len(tokens.ids[example]) - 1 for example in examples])
-    return Batch(examples, inputs.ids_BT, inputs.content_BT, states, last_B, inputs.position_BT)
+    return Batch(examples, inputs.ids_BT, inputs.content_BT, states, last_B)
 
 
 def run(model: TextModel, arguments: dict[str, torch.Tensor], hooks: dict[int, str]) -> dict[int, torch.Tensor]:

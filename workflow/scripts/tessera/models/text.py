@@ -49,7 +49,6 @@ class Inputs:
 
     ids_BT: np.ndarray
     content_BT: np.ndarray
-    position_BT: np.ndarray | None  # of a token among the content tokens, for images; else its place in the row
     arguments: dict[str, torch.Tensor]  # of the module's forward, on its device
 
 
@@ -98,7 +97,7 @@ class TextModel:
             content_BT[row, :length] = tokens.content[example]
         arguments = {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
         arguments = {name: tensor.to(self.device) for name, tensor in arguments.items()}
-        return Inputs(ids_BT, content_BT, None, arguments)
+        return Inputs(ids_BT, content_BT, arguments)
 
     def save(self, folder: Path) -> None:
         """The module, and what reads for it, as transformers loads them."""

@@ -43,7 +43,7 @@ class ImageModel(TextModel):
     def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
         arguments = self.prepare([decode(tokens.images[example]) for example in examples])
         content_BT = np.stack([tokens.content[example] for example in examples])
-        return Inputs(np.zeros(content_BT.shape, dtype=np.int64), content_BT, _ranks(content_BT), arguments)
+        return Inputs(np.zeros(content_BT.shape, dtype=np.int64), content_BT, arguments)
 
     def prepare(self, images: list[Image.Image]) -> dict[str, torch.Tensor]:
         """What the image processor makes of decoded images, on the model's device."""
@@ -103,17 +103,12 @@ class ImageLanguageModel(ImageModel):
         batch = self._batch([decode(tokens.images[example]) for example in examples])
         ids_BT = batch["input_ids"].numpy()
         content_BT = ids_BT == self.image_token
-        return Inputs(ids_BT, content_BT, _ranks(content_BT), self._to_device(batch))
+        return Inputs(ids_BT, content_BT, self._to_device(batch))
 
     def _batch(self, images: list[Image.Image]) -> dict[str, torch.Tensor]:
         batch = self._process(images=[[image] for image in images], text=[self.prompt] * len(images), padding=True)
         batch.pop("labels", None)  # of training
         return batch
-
-
-def _ranks(content_BT: np.ndarray) -> np.ndarray:
-    """Number of each content token in its row: of the patch."""
-    return np.cumsum(content_BT, axis=1) - 1
 
 
 def load_image_model(

@@ -6,8 +6,10 @@ from tessera.study import paths
 from tessera.study.gguf import is_gguf
 from tessera.study.study import Study
 
+# What of it only says how activations are kept.
+STORED = ("activation_dtype", "pool_massive")
 # What of a model's entry does not change what it computes at a hook.
-ASIDE = ("passes", "saes", "data")
+ASIDE = ("passes", "saes", "data", *STORED)
 FILES = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}  # kinds of files in a model's folder
 
 
@@ -16,6 +18,11 @@ def identity(study: Study, model: str) -> dict:
     entries = study.models[model], study.models[study.architecture(model)]
     spec, architecture = ({key: part for key, part in entry.items() if key not in ASIDE} for entry in entries)
     return {"name": model, "spec": spec, "architecture": architecture, "seed": study.seed}
+
+
+def stored(study: Study, model: str) -> dict:
+    """How a model's activations are kept."""
+    return {key: study.models[model][key] for key in STORED}
 
 
 def weights(study: Study, model: str) -> str:

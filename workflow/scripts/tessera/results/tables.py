@@ -145,7 +145,8 @@ def sae_table(summaries: list[str], qualities: list[str], published_l0: list[lis
 def norm_table(summaries: list[str]) -> pl.DataFrame:
     """Per model, layer and data set: quantiles of the norms that shards counted, and the share of massive tokens."""
     place = ["model", "layer", "data"]
-    layers = scan(summaries).filter(pl.col("width").is_null()).unique([*place, "shard"]).collect()
+    layers = scan(summaries).filter(pl.col("width").is_null()).sort("pass").collect()
+    layers = layers.unique([*place, "shard"], keep="first", maintain_order=True)  # the pass of the hidden states
     sums = layers.group_by(place).agg(
         pl.col("hook").first(),
         pl.col("norm_largest").max(),

@@ -23,6 +23,11 @@ class SparseActivations:
     latents: np.ndarray  # u32
     values: np.ndarray  # f32
 
+    def only(self, chosen_N: np.ndarray) -> "SparseActivations":
+        """Those of some tokens."""
+        chosen = np.repeat(chosen_N, self.counts_N)
+        return SparseActivations(self.counts_N[chosen_N], self.latents[chosen], self.values[chosen])
+
 
 class Scratch:
     """The dense buffers, tokens × width, that all encoders of a job use in turn."""

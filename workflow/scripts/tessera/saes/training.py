@@ -26,8 +26,10 @@ from tessera.saes.preparing import HOOKS
 
 logger = logging.getLogger("tessera")
 HELD_OUT, HELD_OUT_MOST = 0.1, 65536  # share of the cached tokens, the last texts, that nothing but `measure` sees
-CALIBRATION = 0.05  # share in front of them, at most as many, that set the thresholds and that training never sees
-DEAD_WINDOW = 0.05  # share of the steps; within SAELens' 1000 no short training would ever revive a latent
+# share in front of them that training never sees either; these, evenly spread, set the thresholds
+CALIBRATION, CALIBRATION_MOST = 0.05, 4096
+# share of the steps; within the 1000 of SAELens no short training would ever revive a latent
+DEAD_WINDOW, DEAD_WINDOW_MOST = 0.05, 1000
 DENSE = 0.5  # share of tokens, over which a latent tells them apart no more
 CHUNK = 2048
 BUFFER_BYTES = 256 * 2**20  # of tokens that are shuffled together
@@ -119,7 +121,7 @@ def train(
             lr=learning_rate,
             lr_end=learning_rate / 10,
             lr_decay_steps=steps // 2,
-            dead_feature_window=max(1, round(DEAD_WINDOW * steps)),
+            dead_feature_window=max(1, min(round(DEAD_WINDOW * steps), DEAD_WINDOW_MOST)),
             device=device,
         ),
         sae=_new_sae(architecture, tokens_ND.shape[1], width, k, device),
@@ -135,7 +137,7 @@ def train(
         saved = SAE.load_from_disk(part, device=device)
         saved.fold_W_dec_norm()  # unit decoder rows: an activation is then a length in the residual stream
         if hasattr(saved, "threshold"):
-            _set_l0(saved, unseen_ND, k)
+            _set_l0(saved, unseen_ND[:: max(1, len(unseen_ND) // CALIBRATION_MOST)], k)
         l0 = measure(saved, unseen_ND)["l0"][0]
         if not k / 2 < l0 < 2 * k:
             raise TesseraError(

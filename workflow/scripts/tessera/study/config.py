@@ -175,10 +175,13 @@ def _inherit(study: dict) -> None:
     """A control, or a tuned copy, reads the texts as its model does, unless its entry says otherwise."""
     models = study.get("models")
     for model in models.values() if isinstance(models, dict) else ():
-        source = models.get(_parent(model)) if isinstance(model, dict) else None
-        for key in INHERITED if isinstance(source, dict) else ():
-            if key in source:
-                model.setdefault(key, source[key])
+        source, passed = model, []
+        while isinstance(source, dict) and source not in passed:  # a control of a tuned copy, whichever stands first
+            passed.append(source)
+            source = models.get(_parent(source))
+            for key in INHERITED if isinstance(source, dict) else ():
+                if key in source:
+                    model.setdefault(key, source[key])
 
 
 def _ask_alike(study: dict) -> None:
