@@ -89,7 +89,7 @@ def test_norms_are_measured_on_every_content_token(planted, tmp_path):
     assert table[0]["largest_norm"] == pytest.approx(ordinary.max(), rel=1e-5)
     assert (table[0]["massive"], table[0]["massive_first"]) == (0, None)
     kept = np.linalg.norm(np.load(tmp_path / "c/layer=1.npy"), axis=1)
-    assert len(kept) == table[1]["pooled"] == tokens - len(LONG)
+    assert table[1]["pooled"] == tokens - len(LONG) and len(kept) == tokens - texts  # no one-word text is trained on
     assert table[1]["massive"] == pytest.approx(len(LONG) / tokens)
     assert table[1]["massive_texts"] == pytest.approx(len(LONG) / texts)
     assert (table[1]["massive_first"], table[1]["massive_in_front"]) == (1, 0)
@@ -101,9 +101,9 @@ def test_residuals_are_those_of_ordinary_tokens_in_text_order(planted, tmp_path)
     cache_residuals(model, tiny.TEXTS, {1: "resid_post"}, tmp_path / "cache", max_tokens=32, budget=10_000)
     run(planted, tmp_path / "shard")
     sums = read_hidden([tmp_path / "shard/hidden/layer=1.parquet"], "sum")
-    counts = [max(1, len(text.split()) - 1) for text in tiny.TEXTS]
+    counts = [len(tiny.TEXTS[row].split()) - 1 for row in LONG]
     parts = np.split(np.load(tmp_path / "cache/layer=1.npy"), np.cumsum(counts)[:-1])
-    np.testing.assert_allclose(np.stack([part.sum(axis=0) for part in parts]), sums, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.stack([part.sum(axis=0) for part in parts]), sums[LONG], rtol=1e-4, atol=1e-4)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["layer=1.npy"]
 
 

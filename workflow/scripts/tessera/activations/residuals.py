@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tessera.activations.massive import is_massive
+from tessera.activations.massive import MASSIVE, is_massive
 from tessera.activations.shards import check_finite
 from tessera.base.files import atomic
 from tessera.models.forward import Batch, forward
@@ -28,30 +28,31 @@ def cache_residuals(
 ) -> None:
     """Cache the content tokens' activations at `hooks` (layer → hook), to train SAEs on: `layer=L.npy`, float32 [N, d].
 
-    Texts (or images) are read in the given order until `budget` content tokens are there. Massive ones are left out: an
-    SAE would explain their variance and nothing else.
+    Texts (or images) are read in the given order until `budget` content tokens are there. Massive ones are left out, those
+    of their text and, as a token alone in its text is its own median, those of all texts together: an SAE would explain
+    their variance and nothing else.
     """
     tokens = model.read(texts, max_tokens=max_tokens)
     ends = np.cumsum(tokens.content_counts_E)
     used = int(np.searchsorted(ends, budget)) + 1
     tokens, ends = tokens.first(used), ends[:used]
 
-    def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray], dict[int, np.ndarray]]:
+    def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray], dict[int, np.ndarray], dict[int, np.ndarray]]:
         content_BT = torch.from_numpy(batch.content_BT).to(model.device)
-        states, massive = {}, {}
+        states, norms, massive = {}, {}, {}
         for layer, state_BTD in batch.states.items():
             state_ND = state_BTD[content_BT].float()
             check_finite(state_ND, batch.content_BT, batch.examples, layer)
             norm_N = torch.linalg.vector_norm(state_ND, dim=1)
             massive[layer] = is_massive(norm_N, batch.content_BT.sum(axis=1)).cpu().numpy()
-            states[layer] = state_ND.cpu().numpy()
-        return batch, states, massive
+            states[layer], norms[layer] = state_ND.cpu().numpy(), norm_N.cpu().numpy()
+        return batch, states, norms, massive
 
     with atomic(out) as part:
         part.mkdir()
         arrays: dict[int, np.memmap] = {}
-        ordinary = {layer: np.ones(int(ends[-1]), dtype=bool) for layer in hooks}
-        for batch, states, massive in forward(model, tokens, hooks, compute):
+        norm = {layer: np.empty(int(ends[-1]), dtype=np.float32) for layer in hooks}
+        for batch, states, norms, massive in forward(model, tokens, hooks, compute):
             counts_B = batch.content_BT.sum(axis=1)
             row = np.repeat(np.arange(len(counts_B)), counts_B)
             place_N = (ends[batch.examples] - np.cumsum(counts_B))[row] + np.arange(len(row))
@@ -59,13 +60,13 @@ def cache_residuals(
                 if layer not in arrays:
                     arrays[layer] = _array(part / f"layer={layer}.npy", (int(ends[-1]), state_ND.shape[1]))
                 arrays[layer][place_N] = state_ND
-                ordinary[layer][place_N[massive[layer]]] = False
+                norm[layer][place_N] = np.where(massive[layer], np.inf, norms[layer])
         for layer in hooks:
             arrays.pop(layer).flush()
-            _keep(part / f"layer={layer}.npy", np.flatnonzero(ordinary[layer]))
-            left_out = int((~ordinary[layer]).sum())
-            if left_out:
-                logger.warning("layer %d: %d massive tokens of %d left out", layer, left_out, len(ordinary[layer]))
+            kept = np.flatnonzero(norm[layer] <= MASSIVE * np.median(norm[layer]))
+            _keep(part / f"layer={layer}.npy", kept)
+            if len(kept) < ends[-1]:
+                logger.warning("layer %d: %d massive tokens of %d left out", layer, ends[-1] - len(kept), ends[-1])
     logger.info("read %d content tokens of %d examples", int(ends[-1]), len(tokens.ids))
 
 

@@ -1,4 +1,4 @@
-"""The rows of a shard: sparse latents per content token, pooled hidden states per example."""
+"""The rows of a shard: sparse latents per pooled token, pooled hidden states per example."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ FLOAT16_MAX, FLOAT32_MAX, FLOAT16_TINY = 65504.0, np.finfo(np.float32).max, np.f
 
 
 def latents_schema(activation: pa.DataType) -> pa.Schema:
-    """One row per content token, or per example: its last token."""
+    """One row per pooled token, or per example: its last token."""
     return pa.schema(
         {
             "example": pa.uint32(),

@@ -1,4 +1,4 @@
-"""Hidden states, pooled over the same content tokens as the latents, standardised."""
+"""Hidden states, pooled over the same tokens as the latents, standardised."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ class Hidden(Kind):
 
 
 def read_hidden(files: list[Path], pooling: str) -> np.ndarray:
-    """Pooled hidden states [E, d], float32, examples ascending; `pooling` is sum, mean, max or last."""
+    """Pooled hidden states [E, d], float32, examples ascending; `pooling` is sum, mean, max, last or before_answer."""
     column = "sum" if pooling == "mean" else pooling
     tables = [read_parquet(file, ["example", "tokens", column]) for file in files]
     example_E = np.concatenate([table["example"].to_numpy() for table in tables])

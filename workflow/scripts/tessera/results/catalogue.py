@@ -221,8 +221,8 @@ TABLES = {
         Table(
             "warnings",
             "tables",
-            "doubt and place, counted: leakage, repeated and cut texts, L0 off, dead latents, saturated or empty "
-            "matrices, C at its grid's edge, probes that did not converge",
+            "doubt and place, counted: leakage, repeated and cut texts, L0 off, massive tokens, dead and dense "
+            "latents, saturated or empty matrices, C at its grid's edge, probes that did not converge",
             ("warning", "where", "count", "of", "such_as", "advice"),
             about="What to doubt in this study, most serious first: how many (count) of how many (of). No example "
             "is ever skipped: a row without text or label ends the run; texts that were cut are counted here as "

@@ -8,7 +8,7 @@ COLUMNS = {
     "model": "model of the config; none for features of the text or the image alone",
     "layer": "block of the model, from 0",
     "width": "width of the SAE, as in the config",
-    "pooling": "how an example became one row: a pooling over its content tokens, n-grams of word or char, image size",
+    "pooling": "how an example became one row: a pooling over its tokens, n-grams of word or char, image size",
     "threshold": "none: the pooled value; a number or a quantile: 1 where the pooled value exceeds it",
     "selection": "none: all latents; else how, and how many, were chosen on training rows",
     "data": "data set of the config",

@@ -117,7 +117,7 @@ def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def sae_table(summaries: list[str], qualities: list[str], published_l0: list[list]) -> pl.DataFrame:
-    """Per SAE: L0 on the data sets' content tokens; for a trained one its quality on held-out tokens.
+    """Per SAE: L0 on the data sets' pooled tokens; for a trained one its quality on held-out tokens.
 
     `published_l0` holds (model, layer, width, L0) of published SAEs: a factor over 2 between that and the measured L0,
     the sign of a wrong hook, model or normalisation, is said in the column warning.

@@ -100,7 +100,7 @@ def train(
 
     A killed training goes on from its last checkpoint, in the folder `checkpoint` beside `out`.
 
-    Returns one row: architecture, variance explained, L0 and dead latents of the SAVED SAE, on held-out tokens.
+    Returns one row: architecture, and what `measure` finds of the SAVED SAE on held-out tokens.
 
     Raises:
         TesseraError: there are fewer tokens than one batch, or L0 comes out off `k` by a factor of 2.
