@@ -28,9 +28,9 @@ def cache_residuals(
 ) -> None:
     """Cache the content tokens' activations at `hooks` (layer → hook), to train SAEs on: `layer=L.npy`, float32 [N, d].
 
-    Texts (or images) are read in the given order until `budget` content tokens are there. Massive ones are left out, those
-    of their text and, as a token alone in its text is its own median, those of all texts together: an SAE would explain
-    their variance and nothing else.
+    Texts (or images) are read in the given order until `budget` content tokens are there. Massive ones are left out, as
+    an SAE would explain their variance and nothing else: those of their text and, since a token alone in its text is
+    its own median, those of all texts together.
     """
     tokens = model.read(texts, max_tokens=max_tokens)
     ends = np.cumsum(tokens.content_counts_E)
@@ -63,7 +63,7 @@ def cache_residuals(
                 norm[layer][place_N] = np.where(massive[layer], np.inf, norms[layer])
         for layer in hooks:
             arrays.pop(layer).flush()
-            kept = np.flatnonzero(norm[layer] <= MASSIVE * np.median(norm[layer]))
+            kept = np.flatnonzero(norm[layer] <= MASSIVE * np.quantile(norm[layer], 0.5, method="lower"))
             _keep(part / f"layer={layer}.npy", kept)
             if len(kept) < ends[-1]:
                 logger.warning("layer %d: %d massive tokens of %d left out", layer, ends[-1] - len(kept), ends[-1])
