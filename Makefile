@@ -6,7 +6,9 @@ PYTHON ?= python3
 CORES ?= 2
 REPORT ?= results/report.html
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Pip compiles one file after another; COMPILE does so in all processes, without what is hardly ever imported.
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile
+COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/transformers/models/|/tests?/|/testing/' $(VENV)/lib
 
 .PHONY: demo visual twins report test lint clean
 
@@ -33,13 +35,15 @@ lint: $(VENV)/dev.done
 
 $(VENV)/demo.done: requirements.txt requirements-embedded.txt constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $$(grep '^torch==' requirements.txt)
-	$(PIP) --requirement requirements.txt
-	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement requirements-embedded.txt
+	$(PIP) --constraint constraints.txt $$(grep '^torch==' requirements.txt)
+	$(PIP) --constraint constraints.txt --requirement requirements.txt
+	$(PIP) --no-deps --require-hashes --requirement requirements-embedded.txt
+	$(COMPILE)
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/demo.done requirements-dev.txt
-	$(PIP) --requirement requirements-dev.txt
+	$(PIP) --constraint constraints.txt --requirement requirements-dev.txt
+	$(COMPILE)
 	touch $@
 
 clean:
