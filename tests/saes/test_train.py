@@ -341,6 +341,6 @@ def test_too_few_tokens_are_an_error(tmp_path):
 
 
 def test_wider_than_there_are_tokens(tmp_path):
-    np.save(tmp_path / "few.npy", make_tokens()[:300])
+    np.save(tmp_path / "few.npy", make_tokens()[:304])
     quality = train(tmp_path / "few.npy", tmp_path / "sae", **OPTIONS | {"width": 512, "steps": 3})
     assert np.isfinite(quality["variance_explained"][0])

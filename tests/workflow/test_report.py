@@ -20,7 +20,10 @@ from tessera.results.provenance import read_facts
 ROOT = Path(__file__).parents[2]
 REPORT = ("--report", "results/report.html", "--report-after-run", "report")
 FIGURES = ("baselines", "layer width", "pooling threshold", "claims")
-PAGES = ("study", "warnings", "best", "claims", "scores", "classes", "saes", "datasets", "provenance", "runtimes")
+PAGES = (
+    *("study", "warnings", "best", "claims", "scores", "classes", "saes", "norms", "datasets", "provenance"),
+    "runtimes",
+)
 
 
 def run(folder: Path, *arguments: str, fails: bool = False) -> str:
