@@ -1,11 +1,15 @@
 """The BOS token in front of a text: where it belongs, and nothing else puts it there."""
 
+import logging
+
 import numpy as np
 import torch
 
 from tessera.base.errors import TesseraError
 from tessera.models.forward import run
 from tessera.models.text import TextModel, missing_bos, special_ids
+
+logger = logging.getLogger("tessera")
 
 
 def leading_bos(name: str, asked: bool | str, model: TextModel) -> list[int]:
@@ -27,7 +31,11 @@ def leading_bos(name: str, asked: bool | str, model: TextModel) -> list[int]:
     if chat:
         return [] if chat.prefix.startswith(tokenizer.bos_token) else [tokenizer.bos_token_id]
     missing = missing_bos(tokenizer)
-    return missing if asked is True or (missing and is_causal(model)) else []
+    if asked == "auto" and missing and not is_causal(model):
+        return []
+    if missing:
+        logger.info("%s: %s in front of every text", name, tokenizer.bos_token)
+    return missing
 
 
 @torch.inference_mode()
