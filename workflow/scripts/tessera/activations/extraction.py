@@ -133,7 +133,9 @@ def _of_layer(batch: Batch, layer: int, numbers: np.ndarray, encoders: dict, poo
     pooled = torch.ones_like(massive) if pool_massive else ~massive
     pooled_N, pooled_BT = pooled.cpu().numpy(), batch.content_BT.copy()
     pooled_BT[batch.content_BT] = pooled_N
-    hidden = pool_hidden(state_ND[pooled], pooled_BT.sum(axis=1), end_BD, examples_B)
+    both_MD = torch.cat([state_ND[pooled], end_BD])  # one product for tokens and ends
+    pooled_MD = both_MD[: -len(end_BD)]
+    hidden = pool_hidden(pooled_MD, pooled_BT.sum(axis=1), end_BD, examples_B)
     found = _Layer(norm_N.cpu().numpy(), massive.cpu().numpy(), pooled_BT, hidden)
     for cell, encoder in encoders.items():
         if cell[0] == layer:
@@ -141,8 +143,7 @@ def _of_layer(batch: Batch, layer: int, numbers: np.ndarray, encoders: dict, poo
             if encoder.reads_neighbours:
                 found.tokens[cell] = encoder.encode(state_ND, counts_B).only(pooled_N)
             else:
-                found.tokens[cell] = encoder.encode(state_ND[pooled])
-                found.ends[cell] = encoder.encode(end_BD)
+                found.tokens[cell], found.ends[cell] = encoder.encode(both_MD).split(len(pooled_MD))
     return found
 
 

@@ -23,6 +23,12 @@ class SparseActivations:
     latents: np.ndarray  # u32
     values: np.ndarray  # f32
 
+    def split(self, tokens: int) -> tuple["SparseActivations", "SparseActivations"]:
+        """Those of the first tokens, and those of the others."""
+        end = int(self.counts_N[:tokens].sum())
+        first = SparseActivations(self.counts_N[:tokens], self.latents[:end], self.values[:end])
+        return first, SparseActivations(self.counts_N[tokens:], self.latents[end:], self.values[end:])
+
     def only(self, chosen_N: np.ndarray) -> "SparseActivations":
         """Those of some tokens."""
         chosen = np.repeat(chosen_N, self.counts_N)
