@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 import yaml
+from machine import lacks
 from runs import ROOT, make_study, planned
 
 # A rule that is made for each kind of features, or stage, goes by what stands in front of its name.
@@ -51,6 +52,6 @@ def test_a_retry_asks_for_more(rule):
 @pytest.mark.parametrize("name", ["local-gpu", "slurm"])
 def test_a_dry_run(tmp_path, name):
     if name == "slurm" and find_spec("snakemake_executor_plugin_slurm") is None:
-        pytest.skip("snakemake-executor-plugin-slurm is not installed (it is in requirements.txt)")
+        lacks("snakemake-executor-plugin-slurm is not installed (it is in requirements.txt)")
     folder = make_study(tmp_path / "study")
     assert planned(folder, "--profile", str(ROOT / "profiles" / name)) == planned(folder)

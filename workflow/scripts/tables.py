@@ -19,7 +19,7 @@ with script(snakemake) as log:
     norms = tables.norm_table(inputs.summaries)
     described = {data: describe(read_examples(hive.one(inputs.examples, data=data))) for data in params.datasets}
     datasets = tables.data_table(described, inputs.summaries)
-    facts_of = pl.read_parquet(inputs.provenance)
-    writer.write(**tables.of_study(scores, predictions, saes, norms, datasets, facts_of))
+    origin = pl.read_parquet(inputs.provenance)
+    writer.write(**tables.of_study(scores, predictions, saes, norms, datasets, origin))
     writer.write_parts("coefficients", merging.merge_in_parts(inputs.coefficients))
     log.info("%d rows of scores", len(scores))

@@ -86,9 +86,8 @@ def _of_tokens(norms: pl.DataFrame) -> list[tuple]:
         massive=pl.col("massive") * pl.col("tokens"),
         first=(pl.col("massive_first") * pl.col("massive") * pl.col("tokens")).fill_null(0),
     )
-    for model, layer, tokens, massive, first in (
-        counts.group_by("model", "layer", maintain_order=True).sum().iter_rows()
-    ):
+    summed = counts.group_by("model", "layer", maintain_order=True).sum()
+    for model, layer, tokens, massive, first in summed.iter_rows():
         such_as = f"{first / massive:.0%} are the first token of their text" if massive else None
         rows.append(("massive tokens", f"{model}, layer {layer}", round(massive), tokens, such_as))
     return rows

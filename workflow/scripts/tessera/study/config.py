@@ -22,8 +22,8 @@ from tessera.study.study import Study
 SOURCES = ("path", "hub", "control_of", "tuned")  # where a model comes from
 # What a control, or a tuned copy, has from its model.
 INHERITED = (
-    *("reads", "prompt", "max_tokens", "prepend_bos", "chat", "hook", "pool_massive", "device", "dtype"),
-    "activation_dtype",
+    *("reads", "prompt", "max_tokens", "prepend_bos", "chat"),
+    *("hook", "pool_massive", "device", "dtype", "activation_dtype"),
 )
 MOST_VALUES, MOST_LEVELS, MOST_BITS = 100_000, 50, 1024
 SHIPPED = Path(__file__).with_name("config.schema.yaml")  # with an installed package
