@@ -9,11 +9,9 @@ from tessera.base.errors import TesseraError, shorten
 from tessera.examples import reading
 from tessera.examples.checks import no_row
 from tessera.examples.prompts import load_prompts
-from tessera.examples.splits import assign_parts, check_folds, hashes
+from tessera.examples.splits import check_folds, hashes, split
 from tessera.study.media import holds
 from tessera.study.study import Study
-
-TEST_PARTS = 5  # one part in five is the test split
 
 
 def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: bool = True) -> pl.DataFrame:
@@ -40,8 +38,7 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: b
     if holds(spec) == "image":
         frame = reading.decoded(key, frame, spec, decode)
     if "split" not in spec:
-        part = assign_parts(frame, TEST_PARTS, seed=seed, purpose="test split")
-        frame = frame.with_columns(split=pl.Series(np.where(part == 0, "test", "train")))
+        frame = frame.with_columns(split(frame, seed))
     _check_classes(key, frame, folds)
     for shift, shift_spec in spec.get("shifts", {}).items():
         extra = _shift(f"{key}.shifts.{shift}", shift, {**reading.inherited(spec), **shift_spec}, frame, decode)
