@@ -5,7 +5,8 @@ import time
 import library  # noqa: F401 (makes it importable)
 import numpy as np
 import scipy.sparse as sp
-from tessera.probes.fit import fit_probe
+from tessera.features.spaces import Thresholding
+from tessera.probes.fit import Folds, fit_probe
 
 TEXTS, DENSITY = 5000, 0.05
 
@@ -18,8 +19,9 @@ def main() -> None:
         features_EW.data[:] = 1
         hint_EW = sp.csr_array((np.ones(TEXTS, np.float32), (np.arange(TEXTS), label_E)), shape=(TEXTS, width))
         train_EW = sp.csr_array(features_EW + hint_EW.multiply(generator.random((TEXTS, 1)) < 0.5), dtype=np.float32)
+        folds = Folds(train_EW, label_E, np.arange(TEXTS) % 5, lambda inside: Thresholding.fit(inside, "0.0"))
         started = time.process_time()
-        fit_probe(train_EW, label_E, np.arange(TEXTS) % 5, [str(c) for c in range(classes)], [0.01, 0.1, 1.0])
+        fit_probe(train_EW, label_E, folds, [str(c) for c in range(classes)], [0.01, 0.1, 1.0])
         print(f"width {width}, {classes} classes: {time.process_time() - started:.1f} CPU-s")
 
 

@@ -2,9 +2,9 @@
 
 from tessera.study.study import Study
 
-SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe")
+SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe", "claims")
 
 
 def study_of(**parts) -> Study:
     """A study of these parts; every other section is empty."""
-    return Study(**{**{section: {} for section in SECTIONS}, "shard_size": 10_000, "seed": 0, **parts})
+    return Study(**{**{section: {} for section in SECTIONS}, "shard_size": 10_000, "seed": 0, "repeats": 1, **parts})

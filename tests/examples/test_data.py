@@ -17,7 +17,7 @@ from refusals import fails
 from studies import study_of
 from tessera.base.errors import TesseraError
 from tessera.examples.examples import count_examples, describe, load_examples
-from tessera.examples.splits import assign_parts, classes, nested, shuffled
+from tessera.examples.splits import assign_parts, classes, nested, resplit, shuffled, split
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 NAMES = {"text": "text", "label": "label"}
@@ -336,6 +336,7 @@ BAD = {
     "empty text": (change("text", 7, ""), {}, ["datasets.d.text", "row 7", "empty"]),
     "blank text": (change("text", 7, " \n\t"), {}, ["datasets.d.text", "row 7", "empty"]),
     "no text": (change("text", 7, None), {}, ["datasets.d.text", "row 7", "empty"]),
+    "a NUL byte in a text": (change("text", 3, "a\0b"), {}, ["datasets.d.text", "row 3", "NUL"]),
     "texts that are numbers": (rows().with_columns(text=pl.int_range(60)), {}, ["datasets.d.text", "Int64"]),
     "no label": (change("label", 3, None), {}, ["datasets.d.label", "row 3"]),
     "blank label": (change("label", 3, " "), {}, ["datasets.d.label", "row 3"]),
@@ -479,3 +480,24 @@ def test_rows_are_chosen_by_value(tmp_path):
         load_examples("d", spec | {"where": {"lang": "en"}}, seed=0)
     with pytest.raises(TesseraError, match=r"datasets.d.group: no column 'nope'"):
         load_examples("d", spec | {"group": "nope"}, seed=0)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    (tmp_path / "d.csv").write_text("text,label,text\n" + "".join(f"a {n},{n % 2},b {n}\n" for n in range(60)))
+    fails(
+        lambda: load_examples("d", {"path": str(tmp_path / "d.csv"), "text": "text", "label": "label"}, seed=0),
+        *("datasets.d.path", "two columns named 'text'"),
+    )
+
+
+def test_each_repeat_has_a_split_of_its_own():
+    frame = pl.DataFrame({"id": [f"r{n}" for n in range(100)], "label": ["a", "b"] * 50})
+    frame = frame.with_row_index("example").with_columns(group="example")
+    frame = frame.with_columns(split(frame, 7))
+    shift = frame.head(5).with_columns(pl.col("example", "group") + 100, split=pl.lit("fr"))
+    whole = pl.concat([frame, shift])
+    tests = [set(resplit(whole, seed=7, repeat=n).filter(split="test")["example"]) for n in range(6)]
+    assert tests[0] == set(frame.filter(split="test")["example"])
+    assert {len(one) for one in tests} == {20} and len({frozenset(one) for one in tests}) == 6
+    assert resplit(whole, seed=7, repeat=3).filter(split="fr").equals(shift)
+    assert resplit(whole, seed=8, repeat=3)["split"].to_list() != resplit(whole, seed=7, repeat=3)["split"].to_list()

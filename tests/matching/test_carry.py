@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from probes.asis import run
 from tessera.base.files import write_parquet
 from tessera.features.pooling import pool
 from tessera.features.spaces import Standardised, Thresholding
@@ -75,10 +76,10 @@ def side(task, example_N, acts_NW, hidden_ND, poolings=POOLINGS, thresholds=THRE
     for pooling, features_EW in features.items():
         for threshold in thresholds:
             thresholding = Thresholding.fit(features_EW[task.train_E], threshold)
-            cell = task.run(thresholding.apply(features_EW), thresholding)
+            cell = run(task, thresholding.apply(features_EW), thresholding)
             probes[pooling, threshold, "none"] = read_probe(cell.scores, cell.coefficients, task.classes)
     scale = Standardised(hidden["mean"][task.train_E])
-    mean = task.run(scale.apply(hidden["mean"]), scale)
+    mean = run(task, scale.apply(hidden["mean"]), scale)
     return carry.Side(features, hidden, probes, {"mean": read_probe(mean.scores, mean.coefficients, task.classes)[0]})
 
 
@@ -229,7 +230,7 @@ def test_read_probe_is_the_probe_that_was_written():
     features_EW = pooled(example_N, random_encoder(hidden_ND, 1), ["sum"])["sum"]
     for threshold in THRESHOLDS:
         thresholding = Thresholding.fit(features_EW[task.train_E], threshold)
-        cell = task.run(thresholding.apply(features_EW), thresholding)
+        cell = run(task, thresholding.apply(features_EW), thresholding)
         probe, again = read_probe(cell.scores, cell.coefficients, task.classes)
         assert again.tau == thresholding.tau and (again.tau is None) == (parse_threshold(threshold)[0] == "none")
         test = cell.predictions.filter(split="test")

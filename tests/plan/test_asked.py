@@ -15,7 +15,14 @@ def figures(study):
 
 def test_the_figures_of_a_study(made):
     study = made()
-    assert figures(study) == ["layer_width"] * 2 + GRID[1:] + ["selection", "baselines", "claims", *SCENARIO]
+    assert figures(study) == ["layer_width"] * 2 + GRID[1:] + [
+        "selection",
+        "baselines",
+        "search",
+        "claims",
+        "gap",
+        *SCENARIO,
+    ]
     places = [place for _, figure, place in results.figures(study) if figure.name in ("layer_width", "selection")]
     assert places == [{"model": "m"}, {"model": "twin"}, {"model": "m"}]  # no control, and a twin without an SAE
     files = results.every_figure(study)
@@ -24,10 +31,10 @@ def test_the_figures_of_a_study(made):
     assert "results/figures/baselines.pdf" in files and "results/figures/scenario=t/curves.png" in files
 
 
-def test_a_gap_needs_a_target_with_a_probe_of_its_own_and_another_source(made):
+def test_a_gap_needs_another_source(made):
     for scenario, there in (
-        ({"sources": ["d"], "targets": ["d", "e"]}, False),
-        ({"sources": ["d"], "targets": ["e"]}, False),
+        ({"sources": ["d"]}, False),
+        ({"sources": ["d"], "targets": ["e"]}, True),
         ({"sources": ["d", "e"], "targets": ["e"]}, True),
         ({"sources": ["d", "e"]}, True),
     ):
@@ -60,8 +67,20 @@ def test_the_tables_and_pages_of_a_study(made):
         "provenance": "results/tables/provenance.parquet",
         "provenance_csv": "results/tables/provenance.csv",
     }
-    assert len(results.every_table(plain)) == 9 + 7 + 2 + 4  # coefficients and predictions have no csv
-    pages = ["scores", "best", "classes", "saes", "norms", "datasets", "provenance", "warnings", "claims"]
+    assert len(results.every_table(plain)) == 11 + 9 + 2 + 4  # coefficients and predictions have no csv
+    pages = [
+        "scores",
+        "cells",
+        "best",
+        "search",
+        "classes",
+        "saes",
+        "norms",
+        "datasets",
+        "provenance",
+        "warnings",
+        "claims",
+    ]
     assert results.pages(plain) == pages
     assert results.pages(made()) == [*pages, "transfer_best", "crossings"]
     assert [page for page, *_ in results.every_page(plain)] == ["study", "runtimes", *pages]
@@ -70,12 +89,13 @@ def test_the_tables_and_pages_of_a_study(made):
 
 def test_a_rule_draws_the_figures_of_its_tables(made):
     study = made()
-    assert results.drawn(study) == ["tables", "claims", "transfer_tables"]
-    assert results.tables_drawn(study, "transfer_tables") == ["results/tables/transfer_best.parquet"]
+    assert results.figured(study) == ["tables", "claims", "transfer_tables"]
+    drawn = ["results/tables/transfer.parquet", "results/tables/transfer_best.parquet"]
+    assert results.tables_drawn(study, "transfer_tables") == drawn
     asked, files = results.asked_figures(study, "claims"), results.figure_files(study, "claims", "pdf")
     assert asked == [["claims", "claim_figures.claims", {}]] and files == ["results/figures/claims.pdf"]
     captions = [caption for _, caption, _ in results.captions(study, "transfer_tables")]
-    assert captions == ["matrix", "matrix", "curves"]
+    assert captions == ["gap", "matrix", "matrix", "curves"]
 
 
 @pytest.fixture

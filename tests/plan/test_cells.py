@@ -100,7 +100,9 @@ def test_a_name_of_no_cell_is_refused_with_one_that_is(made, wanted):
 def test_transferred_cells(made):
     study = made()
     assert transfers.transferred(study) == ["sae", "hidden", "tfidf"]
-    assert len(transfers.every_cell(study, "scores")) == 4 * (2 * 3) + 4 * 2 + 1
+    assert len(transfers.every_cell(study, "scores")) == 2 * (4 * (2 * 3) + 4 * 2 + 1)  # from d, and e's own
+    assert transfers.spec(study, "t", "e") == {"sources": ["e"], "targets": ["e"], "translated": {}, "fractions": [1.0]}
+    assert transfers.data(study, "t", "e") == ["e"]
     assert len(transfers.outputs(study, "sae")) == 2 * 3 * 2
     assert transfers.outputs(study, "hidden")[0] == (
         "results/transfer/features=hidden/scenario={scenario}/source={source}/model={model}/layer={layer}/pooling=mean/"
@@ -119,4 +121,4 @@ def test_joint_is_a_source_of_its_own(made):
 
 def test_a_model_that_does_not_read_all_data_of_a_scenario_is_not_transferred(made, edited):
     study = made(models=edited("m", data=["d"]))
-    assert len(transfers.every_cell(study, "scores")) == 1 * (2 * 3) + 2 * 2 + 1
+    assert len(transfers.every_cell(study, "scores")) == 2 * (1 * (2 * 3) + 2 * 2 + 1)

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from asis import AsIs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes.asis import folds_of, run
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from tessera.base.errors import TesseraError
@@ -117,7 +117,7 @@ def test_features_that_never_fire_still_fit(threshold):
     nothing_EW = sp.csr_array((len(frame), 5), dtype=np.float32)
     task = Task(frame, **SETTINGS)
     fitted = Thresholding.fit(nothing_EW[task.train_E], threshold)
-    cell = task.run(fitted.apply(nothing_EW), fitted)
+    cell = run(task, fitted.apply(nothing_EW), fitted)
     assert cell.scores["n_features"].to_list() == [1]
     assert cell.scores["density"].to_list() == [0]
     assert cell.scores["roc_auc"].to_list() == [0.5]
@@ -130,7 +130,11 @@ def fitted_probe(classes, seed=0, dense=False):
     features_EK = planted(frame, seed, strength=0.3)
     features_EK = features_EK.toarray() if dense else features_EK
     label_E = task.label_E[task.train_E]
-    return task, features_EK, fit_probe(features_EK[task.train_E], label_E, task.fold_E, task.classes, C)
+    return (
+        task,
+        features_EK,
+        fit_probe(features_EK[task.train_E], label_E, folds_of(task, features_EK), task.classes, C),
+    )
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -149,7 +153,7 @@ def test_probabilities_equal_sklearn(classes, dense):
 def test_probabilities_of_large_decisions_are_finite(classes):
     rows = 1 if classes == 2 else classes
     weights_CK = np.linspace(-1, 1, rows * 2).reshape(rows, 2)
-    probe = Probe([str(c) for c in range(classes)], weights_CK, np.zeros(rows), 1.0, 0.5, True)
+    probe = Probe([str(c) for c in range(classes)], weights_CK, np.zeros(rows), 1.0, False, 0.5, True)
     probability_EC = probe.probabilities(sp.csr_array(np.array([[1e5, 0], [0, 1e5]], dtype=np.float32)))
     assert np.isfinite(probability_EC).all()
     np.testing.assert_allclose(probability_EC.sum(axis=1), 1)
@@ -175,21 +179,21 @@ def test_C_has_the_best_mean_macro_f1_over_the_folds(classes):
 def test_among_equal_C_the_smallest_is_chosen_in_any_order_of_the_grid():
     frame = examples()
     features_EK = planted(frame, strength=10)
-    chosen = [Task(frame, **SETTINGS | {"C": grid}).run(features_EK, AsIs()).scores["C"][0] for grid in (C, C[::-1])]
+    chosen = [run(Task(frame, **SETTINGS | {"C": grid}), features_EK).scores["C"][0] for grid in (C, C[::-1])]
     assert chosen == [C[0], C[0]]
 
 
 def test_test_examples_change_nothing_about_the_probe():
     frame = examples(repeated=0)
     features_EK = planted(frame, strength=0.3)
-    first = Task(frame, **SETTINGS).run(features_EK, AsIs())
+    first = run(Task(frame, **SETTINGS), features_EK)
     test_E = np.flatnonzero(frame["split"] == "test")
     shuffle = np.random.default_rng(1).permutation
     other_E = np.arange(len(frame))
     other_E[test_E] = shuffle(test_E)
     labels = frame["label"].gather(other_E)
     other_E[test_E] = shuffle(test_E)
-    second = Task(frame.with_columns(label=labels), **SETTINGS).run(features_EK[other_E] * 1.0, AsIs())
+    second = run(Task(frame.with_columns(label=labels), **SETTINGS), features_EK[other_E] * 1.0)
     assert second.coefficients.equals(first.coefficients)
     for column in ("C", "cv_macro_f1", "training_examples", "n_features", "density"):
         assert second.scores[column].to_list() == first.scores[column].to_list()
@@ -203,7 +207,7 @@ def test_a_planted_problem_is_solved(classes, threshold):
     features_EW = planted(frame, strength=5)
     task = Task(frame, **SETTINGS)
     fitted = Thresholding.fit(features_EW[task.train_E], threshold)
-    cell = task.run(fitted.apply(features_EW), fitted)
+    cell = run(task, fitted.apply(features_EW), fitted)
     assert cell.scores["macro_f1"].to_list() == [1]
     assert cell.scores["converged"].to_list() == [True]
     latents = cell.coefficients.drop_nulls("latent").sort(pl.col("weight").abs(), descending=True)["latent"]
@@ -247,7 +251,7 @@ def test_scores_equal_sklearn_on_the_predictions(classes):
     frame = examples(classes=classes)
     frame = frame.with_columns(split=pl.when(pl.col("example") % 7 == 0).then(pl.lit("fr")).otherwise("split"))
     task = Task(frame, **SETTINGS)
-    cell = task.run(planted(frame, strength=0.3), AsIs())
+    cell = run(task, planted(frame, strength=0.3))
     assert sorted(cell.scores["split"]) == ["fr", "test"]
     for row in cell.scores.to_dicts():
         predictions = cell.predictions.filter(split=row["split"])
@@ -273,7 +277,7 @@ def test_coefficients_give_the_predictions_back(classes):
     features_EW = planted(frame, strength=0.3)
     task = Task(frame, **SETTINGS)
     fitted = Thresholding.fit(features_EW[task.train_E], "none")
-    cell = task.run(fitted.apply(features_EW), fitted)
+    cell = run(task, fitted.apply(features_EW), fitted)
     decisions = []
     for label in cell.coefficients["class"].unique(maintain_order=True):
         rows = cell.coefficients.filter(pl.col("class") == label)
@@ -289,7 +293,7 @@ def test_coefficients_give_the_predictions_back(classes):
 
 def test_two_runs_are_equal_apart_from_the_seconds():
     frame = examples(classes=3)
-    first, second = (Task(frame, **SETTINGS).run(planted(frame, strength=0.3), AsIs()) for _ in range(2))
+    first, second = (run(Task(frame, **SETTINGS), planted(frame, strength=0.3)) for _ in range(2))
     assert first.scores.equals(second.scores)
     assert first.predictions.equals(second.predictions)
     assert first.coefficients.equals(second.coefficients)
@@ -297,7 +301,7 @@ def test_two_runs_are_equal_apart_from_the_seconds():
 
 def test_a_cell_reads_back(tmp_path):
     frame = examples()
-    cell = Task(frame, **SETTINGS).run(planted(frame), AsIs())
+    cell = run(Task(frame, **SETTINGS), planted(frame))
     names = ["scores", "predictions", "coefficients"]
     cell.write(str(tmp_path / f"{name}.parquet") for name in names)
     for name in names:

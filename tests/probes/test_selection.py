@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from asis import AsIs
+from probes.asis import as_folds, folds_of, run
 from sklearn.feature_selection import SelectKBest, f_classif
 from tessera.probes.selection import METHODS, Selected, select
 from tessera.probes.task import Task
@@ -63,7 +63,12 @@ def test_a_column_without_variance_inside_classes_comes_first(size):
 def test_a_smaller_k_keeps_a_subset():
     features_EW, label_E = planted()
     fold_E = np.arange(len(label_E)) % 4
-    chosen = select(features_EW, label_E, fold_E, ["none", *(f"{method}-{k}" for method in METHODS for k in (4, 16))])
+    chosen = select(
+        features_EW,
+        as_folds(features_EW, label_E, fold_E),
+        label_E,
+        ["none", *(f"{method}-{k}" for method in METHODS for k in (4, 16))],
+    )
     assert chosen["none"] is None
     for method in METHODS:
         small, large = chosen[f"{method}-4"], chosen[f"{method}-16"]
@@ -80,7 +85,8 @@ def test_a_fold_does_not_choose_its_own_columns(method):
     changed = label_E.copy()
     changed[fold_E == 2] = 1 - changed[fold_E == 2]
     chosen, other = (
-        select(features_EW, labels, fold_E, [f"{method}-5"])[f"{method}-5"] for labels in (label_E, changed)
+        select(features_EW, as_folds(features_EW, labels, fold_E), labels, [f"{method}-5"])[f"{method}-5"]
+        for labels in (label_E, changed)
     )
     assert list(chosen.folds[2]) == list(other.folds[2])
 
@@ -101,7 +107,9 @@ def examples(label_E, test_E):
 
 def chosen(task, features_EW, selection):
     """The columns that a selection keeps, chosen on a task's training rows."""
-    return select(features_EW[task.train_E], task.label_E[task.train_E], task.fold_E, [selection])[selection]
+    return select(features_EW[task.train_E], folds_of(task, features_EW), task.label_E[task.train_E], [selection])[
+        selection
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -112,9 +120,9 @@ def test_on_noise_the_cross_validated_score_is_chance(method):
     label_E = np.arange(200) % 2
     task = Task(examples(label_E, np.arange(200) >= 160), **SETTINGS)
     selected = chosen(task, features_EW, f"{method}-10")
-    cell = task.run(features_EW, AsIs(), selected)
+    cell = run(task, features_EW, None, selected)
     assert cell.scores["cv_macro_f1"][0] < 0.62
-    leaky = task.run(features_EW, AsIs(), Selected([selected.whole] * 4, selected.whole))
+    leaky = run(task, features_EW, None, Selected([selected.whole] * 4, selected.whole))
     assert leaky.scores["cv_macro_f1"][0] > 0.68
     assert cell.scores["n_features"][0] == 10
 
@@ -122,8 +130,8 @@ def test_on_noise_the_cross_validated_score_is_chance(method):
 def test_a_probe_on_all_columns_selected_is_the_probe_on_all():
     features_EW, label_E = planted()
     task = Task(examples(label_E, np.arange(240) >= 180), **SETTINGS)
-    whole = task.run(features_EW, AsIs())
-    some = task.run(features_EW, AsIs(), chosen(task, features_EW, "anova-60"))
+    whole = run(task, features_EW)
+    some = run(task, features_EW, None, chosen(task, features_EW, "anova-60"))
     assert whole.scores.equals(some.scores)
     assert whole.coefficients.equals(some.coefficients)
 
@@ -133,14 +141,14 @@ def test_a_probe_on_all_columns_selected_is_the_probe_on_all():
 def test_a_constant_matrix_keeps_a_column(method, value):
     features_EW = sp.csr_array(np.full((40, 3), value, dtype=np.float32))
     label_E, fold_E = np.arange(40) % 2, np.arange(40) // 2 % 4
-    selected = select(features_EW, label_E, fold_E, [f"{method}-2"])[f"{method}-2"]
+    selected = select(features_EW, as_folds(features_EW, label_E, fold_E), label_E, [f"{method}-2"])[f"{method}-2"]
     assert min(map(len, [*selected.folds, selected.whole])) >= 1
 
 
 def test_coefficients_name_the_selected_latents():
     features_EW, label_E = planted()
     task = Task(examples(label_E, np.arange(240) >= 180), **SETTINGS)
-    cell = task.run(features_EW, AsIs(), chosen(task, features_EW, "difference-3"))
+    cell = run(task, features_EW, None, chosen(task, features_EW, "difference-3"))
     assert cell.coefficients["latent"].drop_nulls().to_list() == [7, 21, 40]
 
 

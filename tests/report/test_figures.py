@@ -26,7 +26,7 @@ def interval(value):
 
 
 def test_claims_count_verdicts_and_leave_out_the_row_of_all():
-    row = {"claim": "a > b", "split": "test", "difference_low": -0.1, "difference_high": 0.2}
+    row = {"claim": "a > b", "role": "secondary", "split": "test", "difference_low": -0.1, "difference_high": 0.2}
     each = [("holds", 0.1), ("holds", 0.2), ("undecided", 0.0), ("fails", -0.3)]
     rows = [row | {"on": str(n), "verdict": verdict, "difference": d} for n, (verdict, d) in enumerate(each)]
     rows.append(row | {"on": ALL, "verdict": "holds", "difference": 0.05})
@@ -47,7 +47,7 @@ def transferred():
     rows = []
     for number, (layer, width, pooling, threshold) in enumerate(cells):
         place = {"model": "m", "layer": int(layer), "width": width, "pooling": pooling, "threshold": threshold}
-        place |= {"features": "sae", "control": False, "fraction": 1.0}
+        place |= {"features": "sae", "control": False, "fraction": 1.0, "repeat": 0, "scenario": "s"}
         for source in "ab":
             for target in "ab":
                 about = {"source": source, "target": target}
@@ -68,6 +68,17 @@ def test_a_heat_map_with_intervals_on_demand():
     best = transferred().filter(threshold="none")
     assert {".80", ".60"} <= set(texts(transfer_figures.matrix(best)))
     assert {".80\n.70–.90", ".60\n.50–.70"} <= set(texts(transfer_figures.matrix(best, intervals=True)))
+
+
+def test_search_shows_what_the_best_of_k_cells_is_worth():
+    rows = [
+        {"data": data, "contestant": "SAE", "cells_searched": k, "macro_f1": 0.5 + k / 10 + 0.1 * (data == "e")}
+        for data, most in (("d", 3), ("e", 2))
+        for k in range(1, most + 1)
+    ]
+    (line,) = (line for line in claim_figures.search(pl.DataFrame(rows)).axes[0].lines if line.get_label() == "SAE")
+    assert list(line.get_xdata()) == [1, 2]  # of three, one set alone says something
+    np.testing.assert_allclose(line.get_ydata(), [0.65, 0.75])
 
 
 def test_selected_latents_by_their_number():

@@ -3,14 +3,15 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 from sklearn.metrics import f1_score
-from tessera.probes.metrics import chance_macro_f1
-from tessera.results.claims import SCHEMA, Contrast, behaviour, between, judge, of_matches, together, within
-from tessera.results.contestants import ALL
+from tessera.probes import verdicts
+from tessera.probes.influence import chance_macro_f1
+from tessera.results.claims import SCHEMA, Cells, Contrast, Side, between, judge, of_matches, together
+from tessera.results.contestants import ALL, THESE
+from tessera.results.search import TestSplit
 from tessera.results.tables import behaviour_table
 from tessera.study.grid import CELL
-
-JUDGE = {"resamples": 200, "seed": 0}
 
 
 def answers(right: float, size=200, seed=0, labels=("no", "yes")):
@@ -23,29 +24,57 @@ def answers(right: float, size=200, seed=0, labels=("no", "yes")):
     return pl.DataFrame(columns)
 
 
-def contrast(left, right, claim="a > b", on="d", split="test"):
-    return Contrast(claim, on, split, left, right)
+def contrast(left, right, claim="a > b", on="d", split="test", shared=False):
+    """Of two frames of predictions, or of one against chance; columns draw and repeat where they have them.
+
+    shared: has the data set its examples in common with others of the same ids?
+    """
+    sides = [("left", left)] + ([("right", right)] if right is not None else [])
+    frames = [frame.with_columns(side=pl.lit(side)) for side, frame in sides]
+    fit = {name: pl.lit(0) for name in ("draw", "repeat") if name not in left.columns}
+    tests = TestSplit(pl.concat([frame.with_columns(**fit) for frame in frames]), ["side"])
+    ranking = {side: {repeat: [(side,)] for repeat in tests.repeats} for side, _ in sides}
+    if right is None:
+        scored = [tests.scored(ranking["left"]), tests.chance(ranking["left"])]
+    else:
+        tests.check(ranking["left"], ranking["right"])
+        scored = [tests.scored(ranking[side]) for side, _ in sides]
+    groups = tests.groups if shared else [f"{on}: {name}" for name in tests.groups]
+    sides = [Side(one, one, "", 1) for one in scored]
+    return Contrast(claim, on, split, *sides, groups, tests.examples, "one" if shared else on)
 
 
 def test_verdicts():
     pairs = {"better": (0.9, 0.6, "holds"), "worse": (0.6, 0.9, "fails"), "equal": (0.8, 0.8, "undecided")}
-    found = judge([contrast(answers(a), answers(b, seed=1), name) for name, (a, b, _) in pairs.items()], **JUDGE)
+    found = judge([contrast(answers(a), answers(b, seed=1), name) for name, (a, b, _) in pairs.items()], "better")
     assert found["verdict"].to_list() == [verdict for *_, verdict in pairs.values()]
-    assert found["level"].to_list() == [0.95] * 3
+    assert found["role"].to_list() == ["primary", "secondary", "secondary"]
+    assert found["level"].to_list() == pytest.approx([0.95, 0.975, 0.95])  # Holm: the worse one is passed first
     left, right = answers(0.9), answers(0.6, seed=1)
     f1 = [f1_score(side["label"], side["predicted"], average="macro") for side in (left, right)]
     assert found["difference"][0] == pytest.approx(f1[0] - f1[1])
 
 
-def test_more_data_sets_widen_each_interval():
-    one = judge([contrast(answers(0.8), answers(0.7, seed=1))], **JUDGE)
-    many = judge([contrast(answers(0.8), answers(0.7, seed=1), on=str(number)) for number in range(10)], **JUDGE)
-    assert many["level"][0] == pytest.approx(0.995)
-    assert many["difference_low"][0] < one["difference_low"][0]
-    assert many["difference_high"][0] > one["difference_high"][0]
-    whole = many.filter(on=ALL)
-    assert whole["level"].to_list() == [0.95]
-    assert whole["difference"][0] == pytest.approx(one["difference"][0])
+def test_others_share_a_hundredth_where_the_primary_claim_is_undecided():
+    pairs = [contrast(answers(0.8), answers(0.8, seed=2), "first"), contrast(answers(0.8), answers(0.8, seed=1), "b")]
+    assert judge(pairs, "first")["level"].to_list() == pytest.approx([0.95, 0.99])
+    assert judge(pairs, "absent")["level"].to_list() == pytest.approx([0.975, 0.975])
+    assert judge(pairs, "absent")["role"].to_list() == ["secondary"] * 2
+
+
+def test_data_sets_to_come_and_these():
+    """The mean of few that differ says little of those to come, and much of these."""
+    pairs = [contrast(answers(0.95), answers(right, seed=1), on=str(right)) for right in (0.55, 0.7, 0.93)]
+    found = judge(pairs, "a > b")
+    assert found["on"].to_list() == [ALL, THESE, "0.55", "0.7", "0.93"]
+    assert found["difference"][0] == pytest.approx(found["difference"][2:].mean())
+    assert found["difference"][0] == found["difference"][1]
+    assert found["verdict"][:2].to_list() == ["undecided", "holds"]
+    values = found["difference"][2:].to_numpy()
+    expected = stats.ttest_1samp(values, 0)
+    assert found["p"][0] == pytest.approx(expected.pvalue)
+    assert found.select("difference_low", "difference_high").row(0) == pytest.approx(expected.confidence_interval(0.95))
+    assert 0.1 < found["spread"][0] < values.std(ddof=1)
 
 
 def test_of_many_null_data_sets_hardly_one_is_decided():
@@ -54,55 +83,93 @@ def test_of_many_null_data_sets_hardly_one_is_decided():
     for study in range(40):
         sides = [[answers(0.7, 80, 100 * study + d + side) for side in (10_000, 20_000)] for d in range(20)]
         pairs = [contrast(*both, on=str(d)) for d, both in enumerate(sides)]
-        wrong += (judge(pairs, **JUDGE).filter(pl.col("on") != ALL)["verdict"] != "undecided").any()
+        wrong += (judge(pairs, "a > b")["verdict"] != "undecided").any()
     assert wrong <= 6
 
 
-def test_what_has_one_id_in_two_data_sets_is_drawn_together():
+def test_what_has_one_id_in_two_data_sets_moves_together():
     """Eight translations of one test split are no eight test splits: their mean is as uncertain as each is."""
-    sides = [answers(0.8), answers(0.75, seed=1)]
-    one = judge([contrast(*sides)], **JUDGE)
+    sides = [answers(0.8), answers(0.65, seed=3)]
+    one = judge([contrast(*sides)], "a > b")
     pairs = []
     for number in range(8):
         group = pl.Series(np.random.default_rng(number).permutation(200))  # numbered by its own texts
-        pairs.append(contrast(*(side.with_columns(group=group) for side in sides), on=str(number)))
-    whole = judge(pairs, **JUDGE).filter(on=ALL)
-    width = [table["difference_high"][0] - table["difference_low"][0] for table in (one, whole)]
-    assert width[1] == pytest.approx(width[0], rel=0.15)
+        pairs.append(contrast(*(side.with_columns(group=group) for side in sides), on=str(number), shared=True))
+    whole = judge(pairs)
+    assert whole.filter(on=THESE)["p"][0] == pytest.approx(one["p"][0])
+    assert whole.filter(on=ALL)["verdict"].to_list() == ["undecided"]  # one sample says nothing of others
+    apart = judge([contrast(*sides, on=str(number)) for number in range(8)])
+    assert apart.filter(on=THESE)["p"][0] < one["p"][0] / 10
 
 
 def test_shifts_do_not_stand_for_data_sets():
     pairs = [contrast(answers(0.7), answers(0.7, seed=1), split=split) for split in ("test", "fr", "de")]
-    assert ALL not in judge(pairs, **JUDGE)["on"]
+    assert not {ALL, THESE} & set(judge(pairs)["on"])
+
+
+def repeated(right, repeats=5, size=400, seed=0):
+    """Predictions of a fifth of the examples in each repeat, by one classifier."""
+    whole, found = answers(right, size, seed), []
+    for repeat in range(repeats):
+        chosen = np.sort(np.random.default_rng(repeat).permutation(size)[: size // 5])
+        found.append(whole[chosen].with_columns(repeat=pl.lit(repeat)))
+    return pl.concat(found)
+
+
+def test_an_example_that_several_repeats_test_counts_once():
+    """Five times the same test split tells as much as one."""
+    one = [answers(0.8), answers(0.72, seed=1)]
+    again = [pl.concat([side.with_columns(repeat=pl.lit(repeat)) for repeat in range(5)]) for side in one]
+    found = judge([contrast(*one)]), judge([contrast(*again)])
+    assert found[1]["p"][0] == pytest.approx(found[0]["p"][0])
+    assert found[1]["repeats"][0] == 5 and found[1]["agree"][0] == 1
+
+
+def test_repeats_narrow_an_interval_but_not_as_if_they_were_new_examples():
+    error = {}
+    for repeats in (1, 5, 20):
+        pairs = [contrast(repeated(0.8, repeats, seed=n), repeated(0.8, repeats, seed=n + 50)) for n in range(10)]
+        effects = [verdicts.contrast(one.left.scored, one.right.scored) for one in pairs]
+        error[repeats] = np.mean([effect.error for effect in effects])
+    assert 0.5 < error[5] / error[1] < 0.85
+    assert 0.44 < error[20] / error[1] < 0.6  # all 400 examples against 80: √(1/5) = .45
+
+
+def test_the_luck_of_a_draw_is_counted():
+    """Three dictionaries that differ by .1: with one of them the difference is sure, with three it is not."""
+    left = answers(0.8, 2000)
+    rights = [answers(right, 2000, seed=0).with_columns(draw=pl.lit(d)) for d, right in enumerate((0.65, 0.75, 0.85))]
+    one = judge([contrast(left.with_columns(draw=pl.lit(0)), rights[1].with_columns(draw=pl.lit(0)))])
+    three = judge([contrast(left.with_columns(draw=pl.lit(0)), pl.concat(rights))])
+    assert one["verdict"][0] == "holds" and three["verdict"][0] == "undecided"
+    assert three["right_draws"][0] == 3
 
 
 def test_chance_is_that_of_shuffled_predictions():
     generator = np.random.default_rng(0)
     names = np.array(["a", "b", "c"])
     label, predicted = generator.choice(names, p=[0.6, 0.3, 0.1], size=4000), generator.choice(names, size=4000)
-    side = pl.DataFrame({"label": label, "predicted": predicted})
     shuffled = [f1_score(label, generator.permutation(predicted), average="macro") for _ in range(30)]
-    ones = np.ones((1, 4000), dtype=np.float32)
-    assert chance_macro_f1(side, ones)[0] == pytest.approx(np.mean(shuffled), abs=2e-3)
-    rare = pl.DataFrame({"label": ["a", "b"], "predicted": ["a", "c"]})  # c is no class of the labels
-    assert chance_macro_f1(rare, np.ones((1, 2), dtype=np.float32))[0] == pytest.approx(0.25)
+    assert chance_macro_f1(label, predicted)[0] == pytest.approx(np.mean(shuffled), abs=2e-3)
+    rare = np.array(["a", "b"]), np.array(["a", "c"])  # c is no class of the labels
+    assert chance_macro_f1(*rare)[0] == pytest.approx(0.25)
 
 
 def test_a_constant_prediction_is_at_chance():
     side = answers(0.9).with_columns(predicted=pl.lit("yes"))
-    row = judge([contrast(side, None)], **JUDGE).row(0, named=True)
+    row = judge([contrast(side, None)]).row(0, named=True)
     assert row["difference"] == pytest.approx(0, abs=1e-6)
     assert row["verdict"] == "undecided"
 
 
 def test_sides_of_different_examples_are_refused():
     with pytest.raises(ValueError, match="different examples"):
-        judge([contrast(answers(0.9), answers(0.9).reverse())], **JUDGE)
+        contrast(answers(0.9), answers(0.9).reverse())
 
 
 def test_together_takes_the_weakest_part():
     parts = {"x": 0.5, "y": 0.8, "z": 0.6}
-    found = judge([contrast(answers(0.9), answers(b, seed=1), name) for name, b in parts.items()], **JUDGE)
+    found = judge([contrast(answers(0.9), answers(b, seed=1), name) for name, b in parts.items()])
     assert together("all", found, ["x", "y", "absent"]).is_empty()
     whole = together("all", found, ["x", "y"]).row(0, named=True)
     assert (whole["claim"], whole["difference"]) == ("all", found.filter(claim="y")["difference"][0])
@@ -119,7 +186,19 @@ def test_together_a_part_that_fails_counts_more_than_one_that_is_uncertain():
 
 def cell(features, data="d", cv=0.5, **place):
     empty = dict.fromkeys(["model", "layer", "width", "pooling", "threshold", "selection"])
-    return empty | {"features": features, "data": data, "split": "test", "cv_macro_f1": cv, "control": False} | place
+    return (
+        empty
+        | {
+            "features": features,
+            "data": data,
+            "split": "test",
+            "cv_macro_f1": cv,
+            "control": False,
+            "draw": 0,
+            "repeat": 0,
+        }
+        | place
+    )
 
 
 SAE = {"model": "m", "layer": 1, "width": "64", "pooling": "sum"}
@@ -145,33 +224,34 @@ def study():
     rows = []
     for number, row in enumerate(CELLS):
         about = {key: pl.lit(row[key], types[key]) for key in (*CELL, "split")}
+        about |= {"draw": pl.lit(0), "repeat": pl.lit(0)}
         side = answers(row["cv_macro_f1"], seed=number).with_row_index("example")
         rows.append(side.with_columns(**about))
     return scores, pl.concat(rows).lazy()
 
 
 def test_within_compares_the_best_cells_by_cross_validation(study):
-    contrasts = {contrast.claim: contrast for contrast in within(*study)}
-    assert contrasts["SAE > hidden states"].left_cell == (
+    contrasts = {one.claim: one for one in Cells(*study, []).within(["d"])}
+    assert contrasts["SAE > hidden states"].left.cell == (
         "sae model=m layer=1 width=64 pooling=sum threshold=1.0 selection=none"
     )
-    assert contrasts["SAE > hidden states"].right_cell == "hidden model=m layer=1 pooling=mean"
-    assert "threshold=1.0" in contrasts["binarised > real-valued, all latents"].left_cell
-    assert "threshold=none selection=none" in contrasts["binarised > real-valued, all latents"].right_cell
-    assert "threshold=none selection=anova-8" in contrasts["binarised, all latents > real-valued, selected"].right_cell
-    assert "threshold=1.0 selection=anova-8" in contrasts["binarised > real-valued, 8 selected latents"].left_cell
+    assert contrasts["SAE > hidden states"].right.cell == "hidden model=m layer=1 pooling=mean"
+    assert "threshold=1.0" in contrasts["binarised > real-valued, all latents"].left.cell
+    assert "threshold=none selection=none" in contrasts["binarised > real-valued, all latents"].right.cell
+    assert "threshold=none selection=anova-8" in contrasts["binarised, all latents > real-valued, selected"].right.cell
+    assert "threshold=1.0 selection=anova-8" in contrasts["binarised > real-valued, 8 selected latents"].left.cell
     assert set(contrasts) >= {"SAE > TF-IDF", "SAE > text length", "SAE > random SAE"}
 
 
 def test_behaviour_is_held_against_all_controls_and_the_target(study):
     scores, predictions = study
-    contrasts, joint = behaviour(scores, predictions, {"d": "big"}, {"m-random": "m"})
+    contrasts, joint = Cells(scores, predictions, []).behaviour({"d": "big"}, {"m-random": "m"})
     claims = {contrast.claim.split(" > ")[1] for contrast in contrasts}
     assert claims == {"SAE of m-random", "TF-IDF", "text length", "SAE of big"}
     [(whole, parts)] = joint.items()
     assert whole == "SAE of m predicts behaviour > all controls"
     assert {part.split(" > ")[1] for part in parts} == {"SAE of m-random", "TF-IDF", "text length"}
-    found = judge(contrasts, **JUDGE)
+    found = judge(contrasts)
     assert together(whole, found, parts)["verdict"].to_list() == ["holds"]
     table = behaviour_table(scores, {"d": "big"}, {"m-random": "m"})
     roles = dict(table.select("contestant", "role").iter_rows())
@@ -192,12 +272,14 @@ def test_of_transfer(study):
     for number, (features, source, target, condition, right, control) in enumerate(rows):
         about = place | {"features": features, "source": source, "target": target, "condition": condition}
         about |= {"width": "64" if features == "sae" else None, "model": "r" if control else "m"}
-        best.append(about | {"control": control})
-        predictions.append(answers(right, seed=number).with_columns(**{k: pl.lit(v) for k, v in about.items()}))
+        best.append(about | {"control": control, "repeat": 0})
+        predictions.append(
+            answers(right, seed=number).with_columns(**{k: pl.lit(v) for k, v in about.items()}, repeat=pl.lit(0))
+        )
     frame = pl.concat([one.with_row_index("example") for one in predictions], how="vertical_relaxed")
-    found = judge(between(pl.DataFrame(best), frame.lazy()), **JUDGE)
-    verdicts = dict(found.select("claim", "verdict").iter_rows())
-    assert verdicts == {
+    found = judge(between(pl.DataFrame(best), frame.lazy()))
+    said = dict(found.select("claim", "verdict").iter_rows())
+    assert said == {
         "zero-shot SAE > chance": "holds",
         "zero-shot SAE > zero-shot TF-IDF": "holds",
         "zero-shot SAE > zero-shot random SAE": "holds",

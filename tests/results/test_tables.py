@@ -25,12 +25,15 @@ def cells(tmp_path):
         "features=hidden/model=m/layer=2/data=d/pooling=mean": (0.7, 0.6),
         "features=tfidf/data=d/pooling=word": (0.5, 0.4),
     }
-    return [write(tmp_path, place, split="test", macro_f1=test, cv_macro_f1=cv) for place, (test, cv) in found.items()]
+    return [
+        write(tmp_path, place, split="test", macro_f1=test, cv_macro_f1=cv, repeat=0, draw=0)
+        for place, (test, cv) in found.items()
+    ]
 
 
 def test_cells_of_every_kind_stand_in_one_table(tmp_path):
     scores = merge_cells(cells(tmp_path)).collect()
-    assert scores.columns == [*CELL, "split", "macro_f1", "cv_macro_f1"]
+    assert scores.columns == [*CELL, "split", "macro_f1", "cv_macro_f1", "repeat", "draw"]
     assert scores["features"].to_list() == ["hidden", "sae", "sae", "tfidf"]
     assert scores["threshold"].to_list() == [None, "0.50", "q50", None]
     assert scores["pooling"].to_list() == ["mean", "sum", "sum", "word"]
@@ -64,7 +67,8 @@ def test_folders_above_the_results_are_no_columns(tmp_path):
     above = tmp_path / "a=1" / "b=x=y"
     files = cells(above)
     assert scan(files[:2]).collect().columns == [
-        *("split", "macro_f1", "cv_macro_f1", "features", "model", "layer", "width", "data", "pooling", "threshold")
+        *("split", "macro_f1", "cv_macro_f1", "repeat", "draw"),
+        *("features", "model", "layer", "width", "data", "pooling", "threshold"),
     ]
     (tmp_path / "plain").mkdir()
     assert merge_cells(files).collect().equals(merge_cells(cells(tmp_path / "plain")).collect())

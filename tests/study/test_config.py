@@ -43,7 +43,8 @@ def test_shipped_config_loads():
 
 def test_defaults(config):
     study = load(config)
-    assert study.seed == 0
+    assert (study.seed, study.repeats) == (0, 1)
+    assert study.claims == {"primary": "SAE > hidden states"}
     assert study.shard_size == 10000
     assert study.probe == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000, "seed": 0}
     assert study.baselines == {
@@ -59,9 +60,11 @@ def test_defaults(config):
 
 
 def test_given_values_stay(config):
-    config |= {"seed": 7, "probe": {"folds": 3}, "baselines": {"tfidf": []}}
+    config |= {"seed": 7, "repeats": 5, "claims": {"primary": "SAE > TF-IDF"}}
+    config |= {"probe": {"folds": 3}, "baselines": {"tfidf": []}}
     study = load(config)
-    assert (study.seed, study.probe["folds"], study.baselines["tfidf"]) == (7, 3, [])
+    assert (study.seed, study.repeats, study.claims) == (7, 5, {"primary": "SAE > TF-IDF"})
+    assert (study.probe["folds"], study.baselines["tfidf"]) == (3, [])
     assert study.probe["resamples"] == 1000
 
 
@@ -165,6 +168,28 @@ BAD = {
         {"control_of": "m", "passes": [{"1": ["512"]}]},
         ["config key models.n.saes", "missing"],
     ),
+    "k of a whole width": ("saes/s/train/k", 512, ["saes.s.train.k: 512", "below width 512", "models.m.passes[0].1"]),
+    "k above the width": ("saes/s/train/k", 600, ["saes.s.train.k: 600", "below width 512", "models.m.passes[0].1"]),
+    "a width of more latents than any SAE has": (
+        "models/m/passes",
+        [{1: ["999999999m"]}],
+        ["models.m.passes[0].1", "over"],
+    ),
+    "an image of more pixels than any baseline": (
+        "baselines",
+        {"pixels": ["gray1000"]},
+        ["config key baselines.pixels[0]"],
+    ),
+    "a penalty that is none": ("probe", {"C": [1e-30]}, ["config key probe.C[0]", "1e-30"]),
+    "no repeat": ("repeats", 0, ["config key repeats: 0"]),
+    "claims that are unknown": ("claims", {"first": "x"}, ["config key claims", "'first'", "allowed: primary"]),
+    "a primary claim that is none": ("claims", {"primary": ""}, ["config key claims.primary"]),
+    "several primary claims": ("claims", {"primary": ["a", "b"]}, ["config key claims.primary", "string"]),
+    "batches of more tokens than there are": (
+        "saes/s/train",
+        {"texts": ["d"], "tokens": 2000, "batch_tokens": 2001},
+        ["config key saes.s.train.batch_tokens: 2001 is over tokens: 2000"],
+    ),
     "saes with two sources": ("saes/s/path", "x", ["config key saes.s", "exactly one of train or path"]),
     "saes folder without SAEs": ("saes/s", {"path": "no/{layer}/{width}"}, ["models.m.passes", "no/1/512", "cfg.json"]),
     "control of itself": ("models/c", {"control_of": "c", "passes": [{"1": []}]}, ["models.c.control_of", "'c'", "m"]),
@@ -221,6 +246,36 @@ BAD = {
 def test_bad_config(config, key, value, expected):
     put(config, key, value)
     check(config, expected)
+
+
+BOUNDS = {  # key → the least and the most that it takes
+    "repeats": (1, 100),
+    "models/m/max_tokens": (2, 10**7),
+    "models/twin/tuned/steps": (1, 10**5),
+    "models/twin/tuned/batch": (1, 4096),
+    "models/twin/tuned/learning_rate": (1e-9, 1),
+    "datasets/d/max_examples": (20, 10**8),
+    "saes/s/train/draws": (1, 20),
+    "saes/s/train/k": (1, 511),
+    "saes/s/train/tokens": (1024, 10**10),
+    "saes/s/train/steps": (1, 10**7),
+    "saes/s/train/batch_tokens": (16, 60000),
+    "saes/s/train/learning_rate": (1e-9, 1),
+    "probe/C/0": (1e-9, 1e9),
+    "probe/folds": (2, 100),
+    "probe/resamples": (100, 10**5),
+}
+
+
+@pytest.mark.parametrize(("key", "ends"), BOUNDS.items(), ids=BOUNDS)
+def test_numbers_have_bounds(config, key, ends):
+    config |= {"probe": {"C": [1]}, "models": config["models"] | {"twin": copy.deepcopy(TUNED)}}
+    for end in ends:
+        put(config, key, end)
+        load(config)
+    for beyond in (0, -1, 10 * ends[1], 10**18):
+        put(config, key, beyond)
+        check(config, [f"config key {key.replace('/0', '[0]').replace('/', '.')}: {beyond}"])
 
 
 @pytest.mark.parametrize("value", [-1, "q0", "q100", True, None, "1;2", "q", "", [1]], ids=str)

@@ -30,7 +30,7 @@ def test_width(label, latents):
     assert parse_width(label) == latents
 
 
-@pytest.mark.parametrize("label", ["42k", "21m"])
+@pytest.mark.parametrize("label", ["42k", "21m", "100000001", "999999999m"])
 def test_width_that_names_nothing(label):
     with pytest.raises(ValueError, match=label):
         parse_width(label)

@@ -13,6 +13,7 @@ from studies import study_of
 from tessera.base.errors import TesseraError
 from tessera.features.spaces import Standardised, Thresholding
 from tessera.features.tfidf import Ngrams
+from tessera.probes.fit import Folds
 from tessera.probes.task import Task
 from tessera.results.tables import best_transfers
 from tessera.transfer.crossings import crossing, crossings
@@ -73,6 +74,13 @@ def rows_of(frame, split):
     return np.flatnonzero(frame["split"] == split)
 
 
+def task_run(task, features, space):
+    """The cell of a data set by itself, in a space that each fold fits anew."""
+    fit, train = space(features[task.train_E]), features[task.train_E]
+    folds = Folds(train, task.label_E[task.train_E], task.fold_E, space)
+    return task.run(fit.apply(features), fit, folds)
+
+
 PAIR = {"a": examples("a"), "b": examples("b", 75)}
 KINDS = ["none", "0.5", "q50", "hidden", "tfidf"]
 
@@ -83,8 +91,7 @@ def test_the_diagonal_is_the_task_itself(kind, labels):
     frames = {"a": examples("a", labels=labels)}
     found = run(frames, ["a"], ["a"], fractions=[0.6, 1], kind=kind)
     features, space = kind_of(kind, frames)
-    fitted = space(features["a"][rows_of(frames["a"], "train")])
-    expected = Task(frames["a"], **SETTINGS).run(fitted.apply(features["a"]), fitted)
+    expected = task_run(Task(frames["a"], **SETTINGS), features["a"], space)
     scores = found["scores"].filter(fraction=1.0)
     assert scores["condition"].to_list() == ["native"]
     shared = [column for column in expected.scores.columns if column in scores.columns]
@@ -133,8 +140,7 @@ def test_joint_trains_on_the_union(kind):
     union = pl.concat(renamed).drop("example").with_row_index("example")
     union = union.with_columns(group=union["text"].rank("dense"))
     union_EK = sp.vstack(list(features.values()), "csr") if kind == "none" else np.concatenate(list(features.values()))
-    fitted = space(union_EK[rows_of(union, "train")])
-    expected = Task(union, **SETTINGS).run(fitted.apply(union_EK), fitted)
+    expected = task_run(Task(union, **SETTINGS), union_EK, space)
     assert scores["condition"].to_list() == ["joint", "joint"]
     for column in ("C", "cv_macro_f1", "training_examples", "n_features"):
         assert scores[column].unique().to_list() == expected.scores[column].to_list()
@@ -306,7 +312,15 @@ def test_a_curve_that_falls_again_is_crossed_at_first():
 def table(*rows):
     """Rows of (source, target, condition, fraction, pooling, cv_macro_f1, macro_f1) as the merged table has them."""
     names = ["source", "target", "condition", "fraction", "pooling", "cv_macro_f1", "macro_f1"]
-    literals = {"scenario": "s", "features": "sae", "control": False, "model": "m", "layer": 1, "width": "1k"}
+    literals = {
+        "scenario": "s",
+        "repeat": 0,
+        "features": "sae",
+        "control": False,
+        "model": "m",
+        "layer": 1,
+        "width": "1k",
+    }
     place = [pl.lit(value).alias(key) for key, value in literals.items()]
     threshold = pl.lit(None, dtype=pl.String).alias("threshold")
     share = (pl.col("fraction") * 100).cast(pl.Int64).alias("training_examples")
@@ -360,7 +374,7 @@ def answered(best, size=1000):
 
 
 def crossed(best):
-    return crossings(best, answered(best), resamples=100, seed=0)
+    return crossings(best, answered(best), {"s": ["a", "c"]}, resamples=100, seed=0)
 
 
 def test_crossings_of_a_table():
@@ -370,6 +384,8 @@ def test_crossings_of_a_table():
             *(("a", "b", "source", share, "sum", 0.5, f1) for share, f1 in ((0.1, 0.99), (1.0, 0.65))),
             ("c", "b", "source", 1.0, "sum", 0.5, 0.9),
             ("joint", "b", "joint", 1.0, "sum", 0.5, 0.5),
+            ("joint", "a", "joint", 1.0, "sum", 0.5, 0.5),  # a is among its sources
+            ("a", "a", "native", 1.0, "sum", 0.5, 0.8),
             ("a", "b", "translated", 1.0, "sum", 0.5, 0.8),
             ("a", "z", "source", 1.0, "sum", 0.5, 0.8),
         )
@@ -421,5 +437,5 @@ def test_no_crossing_is_a_table_without_rows():
         for part in ("scores", "predictions")
     )
     best = best.with_columns(control=pl.lit(False))
-    found = crossings(best, predictions.lazy(), resamples=50, seed=0)
+    found = crossings(best, predictions.lazy(), {"s": ["a"]}, resamples=50, seed=0)
     assert found.is_empty() and {"native_examples", "target"} <= set(found.columns)

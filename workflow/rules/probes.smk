@@ -23,11 +23,12 @@ for name in cells.asked(STUDY):
             f"../../envs/{kind(name).environment}.yaml"
         resources:
             mem_mb=grows(4000),
-            runtime=grows(60),
+            runtime=grows(60 * STUDY.repeats),
         params:
             kind=name,
             axes=kind(name).values(STUDY),
             settings=PROBE,
+            repeats=of(data.repeats),
             version=VERSIONS["probes"],
         message:
             f"probes on {kind(name).title}: {{wildcards}}"

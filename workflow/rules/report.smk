@@ -49,6 +49,7 @@ rule tables:
         runtime=grows(60),
     params:
         controls=STUDY.controls,
+        drawn=results.drawn(STUDY),
         published_l0=saes.published_l0(STUDY),
         datasets=list(STUDY.datasets),
         version=VERSIONS["tables"],
@@ -77,8 +78,9 @@ rule claims:
     params:
         behaviour=STUDY.behaviours,
         controls=STUDY.controls,
-        resamples=STUDY.probe["resamples"],
-        seed=STUDY.probe["seed"],
+        datasets=list(STUDY.datasets),
+        identified=results.identified(STUDY),
+        primary=STUDY.claims["primary"],
         version=VERSIONS["claims"],
     message:
         "claims"
@@ -86,7 +88,7 @@ rule claims:
         "../scripts/claims.py"
 
 
-for stage in results.drawn(STUDY):
+for stage in results.figured(STUDY):
 
     rule:
         name:

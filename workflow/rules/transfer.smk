@@ -20,12 +20,13 @@ for name in transfers.transferred(STUDY):
             f"../../envs/{kind(name).environment}.yaml"
         resources:
             mem_mb=grows(8000),
-            runtime=grows(120),
+            runtime=grows(120 * STUDY.repeats),
         params:
             kind=name,
             scenario=of(transfers.spec),
             axes=transfers.values(STUDY, name),
             settings=PROBE,
+            repeats=of(transfers.repeats),
             version=VERSIONS["transfer"],
         message:
             f"transfer on {kind(name).title}: {{wildcards}}"
@@ -52,6 +53,7 @@ rule transfer_tables:
         runtime=grows(60),
     params:
         controls=STUDY.controls,
+        learnt={scenario: entry["sources"] for scenario, entry in STUDY.transfers.items()},
         resamples=STUDY.probe["resamples"],
         seed=STUDY.probe["seed"],
         version=VERSIONS["tables"],

@@ -8,12 +8,13 @@ from tessera.results.writing import Writer
 with script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
     scores, predictions = pl.read_parquet(inputs.scores), pl.scan_parquet(inputs.predictions)
-    contrasts = claims.within(scores, predictions)
-    behaviour, joint = claims.behaviour(scores, predictions, params.behaviour, params.controls)
+    cells = claims.Cells(scores, predictions, params.identified)
+    contrasts = cells.within([data for data in params.datasets if data not in params.behaviour])
+    behaviour, joint = cells.behaviour(params.behaviour, params.controls)
     if inputs.get("transfer_best"):
         best, transferred = pl.read_parquet(inputs.transfer_best), pl.scan_parquet(inputs.transfer_predictions)
         contrasts += claims.between(best, transferred)
-    found = claims.judge([*contrasts, *behaviour], resamples=params.resamples, seed=params.seed)
+    found = claims.judge([*contrasts, *behaviour], params.primary)
     found = pl.concat([found, *(claims.together(claim, found, parts) for claim, parts in joint.items())])
     if inputs.get("match_claims"):
         found = pl.concat([found, claims.of_matches(pl.read_parquet(inputs.match_claims))])

@@ -7,7 +7,8 @@ from tessera.probes.task import probe_cells
 with script(snakemake) as log:
     inputs, params, outputs = snakemake.input, snakemake.params, hive.by(snakemake.output, *snakemake.params.axes)
     place = dict(snakemake.wildcards.items())
-    cells = probe_cells(params.kind, inputs.examples, inputs.features, place, params.axes, params.settings)
+    files = params.kind, inputs.examples, inputs.features
+    cells = probe_cells(*files, place, params.axes, params.settings, params.repeats)
     for here, cell in cells:
         log.info("%s: %s", here, cell.scores.to_dicts())
         cell.write(outputs[tuple(here.values())])

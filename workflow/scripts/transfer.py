@@ -9,6 +9,7 @@ with script(snakemake) as log:
     inputs, params, outputs = snakemake.input, snakemake.params, hive.by(snakemake.output, *snakemake.params.axes)
     files = params.kind, inputs.examples, inputs.features
     place = dict(snakemake.wildcards.items())
-    for here, found in transfer_cells(*files, place, params.axes, params.scenario, params.settings):
+    asked = params.axes, params.scenario, params.settings, params.repeats
+    for here, found in transfer_cells(*files, place, *asked):
         log.info("%s: %s", here, found["scores"].to_dicts())
         write_named(outputs[tuple(here.values())], found)

@@ -13,7 +13,7 @@ with script(snakemake) as log:
     Writer(dict(snakemake.output.items()), provenance.passed_on(inputs.provenance)).write(
         transfer=scores,
         transfer_best=best,
-        crossings=crossings(best, predictions, resamples=params.resamples, seed=params.seed),
+        crossings=crossings(best, predictions, params.learnt, resamples=params.resamples, seed=params.seed),
         transfer_predictions=predictions.collect(),
     )
     log.info("%d rows of transfer", len(scores))

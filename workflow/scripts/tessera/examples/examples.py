@@ -138,7 +138,7 @@ def _check_classes(key: str, frame: pl.DataFrame, folds: int) -> None:
         check_folds(frame, folds)
     except TesseraError as error:
         raise TesseraError(f"config key {key}: {error}") from None
-    for split in frame["split"].unique():
-        unknown = set(frame.filter(split=split)["label"]) - set(train["label"])
+    for name in frame["split"].unique():
+        unknown = set(frame.filter(split=name)["label"]) - set(train["label"])
         if unknown:
-            raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} of split {split!r} is not in training")
+            raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} of split {name!r} is not in training")

@@ -37,9 +37,22 @@ def read_file(key: str, spec: dict) -> pl.DataFrame:
     if kind not in READERS:
         raise TesseraError(f"config key {key}.path: {file.name!r} is none of {', '.join(READERS)} (or those with .zst)")
     try:
-        return READERS[kind](file, spec.get("header", True))
+        frame = READERS[kind](file, spec.get("header", True))
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError, ValueError) as error:
         raise TesseraError(f"config key {key}.path: {str(file)!r} cannot be read: {first_line(error)}") from error
+    if kind in (".csv", ".tsv"):
+        _once(key, file, frame.columns)
+    return frame
+
+
+def _once(key: str, file: Path, names: list[str]) -> None:
+    """No two columns have one name; polars calls the second `name_duplicated_0`."""
+    for name in names:
+        first, _, number = name.rpartition("_duplicated_")
+        if first in names and number.isdecimal():
+            raise TesseraError(
+                f"config key {key}.path: {str(file)!r} has two columns named {shorten(first)}; rename one"
+            )
 
 
 def read_hub(key: str, spec: dict) -> pl.DataFrame:
@@ -94,6 +107,8 @@ def columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
     if not (label.dtype in (pl.String, pl.Boolean) or label.dtype.is_integer()):
         raise TesseraError(f"config key {key}.label: column {spec['label']!r} holds {label.dtype}; allowed: {LABELS}")
     no_row(key, "text", "empty text", text.is_null() | (text.str.strip_chars() == ""))
+    for role, values in (("text", text), ("label", label.cast(pl.String))):
+        no_row(key, role, "a NUL byte", values.str.contains("\0", literal=True).fill_null(False))
     no_row(key, "label", "no label", label.is_null() | (label.cast(pl.String).str.strip_chars() == ""))
     label = label.cast(pl.String).str.strip_chars()
     if label.str.contains(r"^-?\d+\.\d+$").all():

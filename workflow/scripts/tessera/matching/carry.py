@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 from tessera.features.spaces import Standardised, Thresholding
 from tessera.matching.pairings import DRAWN, DRAWS, HIDDEN_POOLING, Map, draw_directions, found_pairings
 from tessera.probes.fit import Probe
-from tessera.probes.metrics import LEVEL, confusion_scores, resample_weights, with_interval
+from tessera.probes.influence import macro_f1, summed
+from tessera.probes.metrics import LEVEL, confusion_scores, with_interval
 from tessera.probes.task import Task
-from tessera.probes.verdicts import decided, enough
+from tessera.probes.verdicts import Scored, contrast, decide
 
 CLAIMED = [("sae", "one_to_one", "examples"), ("sae", "identity", None), ("hidden", "ridge", None)]
 CLAIMED += [("sae", control, "examples") for control in ("random", "directions")]
@@ -168,7 +169,7 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
     """Does a probe do better on matched latents than on each control? A row per data set, source, pairing and claim.
 
     The cell (pooling, threshold, selection) is the one with the best cross-validated F1 of the SOURCE's own probe.
-    Paired bootstrap over the same test examples and, for a control that is drawn, over its draws; intervals at a level
+    Intervals count the same test examples and, for a control that is drawn, its draws (`verdicts`), at a level
     corrected (Bonferroni) for the number of data sets and both directions. `latents transfer` holds where the
     match beats a random match AND random directions of the target's hidden states, and fails where it loses to either
     (an intersection-union test: it needs no further correction).
@@ -177,8 +178,6 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
     rows = []
     for data, (task, answers) in answered.items():
         rows_E = task.split_E == "test"
-        groups = task.examples["group"].to_numpy()[rows_E]
-        weights_BE = resample_weights(groups, enough(task.resamples, level), task.seed)
         known = {tuple(one.place[key] for key in PLACE[:-1]): one for one in answers}
         for source in "ab":
             homes = {
@@ -191,12 +190,12 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
                 if ones
             }
 
-            f1_RB = {
-                condition: _resampled(task, known[key], rows_E, weights_BE)[0]
+            scored = {
+                condition: _scored(task, known[key], rows_E)
                 for features, condition, over in CLAIMED
                 if (key := (source, features, condition, over, *best.get(features, []))) in known
             }
-            for pairing in (pairing for pairing in ("one_to_one", "identity") if pairing in f1_RB):
+            for pairing in (pairing for pairing in ("one_to_one", "identity") if pairing in scored):
                 place = {
                     "data": data,
                     "source": source,
@@ -204,9 +203,9 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
                     **dict(zip(AXES, best["sae"], strict=True)),
                 }
                 found = {
-                    control: decided(over_draws(f1_RB[pairing] - f1_RB[control], task.seed), level)
+                    control: decide(contrast(scored[pairing], scored[control]), level) | {"level": level}
                     for control in CONTROLS
-                    if control in f1_RB
+                    if control in scored
                 }
                 needed = [found[control]["verdict"] for control in ("random", "directions")]
                 found["random"]["verdict"] = None  # any two SAEs that read the same texts beat it: no claim by itself
@@ -216,6 +215,14 @@ def claims(answered: dict[str, tuple[Task, list[Answers]]]) -> pl.DataFrame:
     names = ["data", "source", "pairing", *AXES, "claim"]
     numbers = dict.fromkeys(["difference", "difference_low", "difference_high", "level"], pl.Float64)
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String) | numbers | {"verdict": pl.String})
+
+
+def _scored(task: Task, one: Answers, rows_E: np.ndarray) -> Scored:
+    """Macro F1 of each draw on some rows, and what each group of them adds."""
+    _, group_E = np.unique(task.examples["group"].to_numpy()[rows_E], return_inverse=True)
+    found = [macro_f1(task.label_E[rows_E], predicted_E[rows_E]) for predicted_E in one.predicted_RE]
+    influence_E = np.mean([influence_E for _, influence_E in found], axis=0)
+    return Scored(np.array([[value] for value, _ in found]), summed(influence_E, group_E, group_E.max() + 1)[None])
 
 
 def best(scores: pl.DataFrame) -> pl.DataFrame:

@@ -35,6 +35,12 @@ def size(study: Study, data: str) -> int:
     return study.sizes[data]
 
 
+def repeats(study: Study, data: str) -> int:
+    """How often a data set's split is drawn: once where it is its own, or a model has learnt its labels."""
+    tuned = {model["tuned"]["data"] for model in study.models.values() if "tuned" in model}
+    return 1 if "split" in study.datasets[data] or data in tuned else study.repeats
+
+
 def answered(study: Study, data: str) -> bool:
     """Does a model make the labels of a data set?"""
     return "answered" in study.datasets[data]

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from tessera.study import paths
+from tessera.study import draws, paths
 from tessera.study.gguf import is_gguf
 from tessera.study.study import Study
 
 # What of it only says how activations are kept.
 STORED = ("activation_dtype", "pool_massive")
 # What of a model's entry does not change what it computes at a hook.
-ASIDE = ("passes", "saes", "data", *STORED)
+ASIDE = ("passes", "saes", "data", "draws", *STORED)
 FILES = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}  # kinds of files in a model's folder
 
 
@@ -17,7 +17,7 @@ def identity(study: Study, model: str) -> dict:
     """What of a model decides its activations, by value: its entry, and that of the model whose architecture it has."""
     entries = study.models[model], study.models[study.architecture(model)]
     spec, architecture = ({key: part for key, part in entry.items() if key not in ASIDE} for entry in entries)
-    return {"name": model, "spec": spec, "architecture": architecture, "seed": study.seed}
+    return {"name": model, "spec": spec, "architecture": architecture, "seed": draws.seed(model, study.seed)}
 
 
 def stored(study: Study, model: str) -> dict:

@@ -57,9 +57,22 @@ def claimed(study: Study) -> list[str]:
     ]
 
 
-def drawn(study: Study) -> list[str]:
-    """The rules whose tables are drawn."""
+def figured(study: Study) -> list[str]:
+    """The rules whose tables are drawn as figures."""
     return [rule for rule in rules(study) if figures(study, rule)]
+
+
+def drawn(study: Study) -> list[list]:
+    """[model, width, model and width in the config, draw] of what is drawn again, its hidden states among it."""
+    places = [(cell["model"], None) for cell in study.layer_cells()]
+    places += [(cell["model"], cell["width"]) for cell in study.sae_cells()]
+    found = [[model, width, *study.drawn(model, width)] for model, width in dict.fromkeys(places)]
+    return [place for place in found if place[-1] > 0]
+
+
+def identified(study: Study) -> list[str]:
+    """Data sets whose ids are the user's: one id in two of them is one example."""
+    return [name for name, spec in study.datasets.items() if "id" in spec]
 
 
 def tables_drawn(study: Study, rule: str) -> list[str]:

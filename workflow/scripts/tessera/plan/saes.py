@@ -61,7 +61,8 @@ def hooks(study: Study, texts: str, model: str, **wildcards: str) -> dict[int, s
 
 def recipe(study: Study, model: str, width: str) -> dict:
     """How an SAE is trained."""
-    train = {key: value for key, value in entry(study, model, width)["train"].items() if key not in ("texts", "tokens")}
+    aside = ("texts", "tokens", "draws")
+    train = {key: value for key, value in entry(study, model, width)["train"].items() if key not in aside}
     return {"seed": study.seed, **train, "hook": hook(study, model) or "resid_post"}
 
 

@@ -1,14 +1,17 @@
 """What the rules of transfer ask: a scenario for one source, and the transferred cells of every kind of features."""
 
 from tessera.features.registry import kind
+from tessera.plan import data as plan
 from tessera.plan.cells import TRANSFER_PARTS, asked, inputs, patterns
 from tessera.study import paths
 from tessera.study.study import Study
 
 
 def spec(study: Study, scenario: str, source: str) -> dict:
-    """What the library's Transfer takes of a scenario, for one source."""
+    """What the library's Transfer takes of a scenario, for one source, or for a target that is none."""
     entry = study.transfers[scenario]
+    if source not in (*entry["sources"], paths.JOINT):  # a target alone: its native probe
+        return {"sources": [source], "targets": [source], "translated": {}, "fractions": entry["fractions"]}
     kept = {key: entry[key] for key in ("targets", "translated", "fractions")}
     return {"sources": entry["sources"] if source == paths.JOINT else [source], **kept}
 
@@ -17,6 +20,11 @@ def data(study: Study, scenario: str, source: str) -> list[str]:
     """The data sets that one source of a scenario needs, each once."""
     here = spec(study, scenario, source)
     return list(dict.fromkeys([*here["sources"], *here["targets"], *here["translated"].values()]))
+
+
+def repeats(study: Study, scenario: str, source: str) -> dict[str, int]:
+    """How often the split of each of those data sets is drawn."""
+    return {one: plan.repeats(study, one) for one in data(study, scenario, source)}
 
 
 def examples(study: Study, scenario: str, source: str) -> list[str]:
@@ -39,7 +47,8 @@ def _places(study: Study, name: str):
         return
     for scenario, entry in study.transfers.items():
         needed = {*entry["sources"], *entry["targets"], *entry["translated"].values()}
-        for source in [*entry["sources"], *([paths.JOINT] if entry["joint"] else [])]:
+        alone = [target for target in entry["targets"] if target not in entry["sources"]]
+        for source in [*entry["sources"], *alone, *([paths.JOINT] if entry["joint"] else [])]:
             for place in kind(name).places(study):
                 if needed <= {*kind(name).data(study, place)}:
                     yield {"scenario": scenario, "source": source, **place}

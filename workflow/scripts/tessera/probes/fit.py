@@ -1,15 +1,20 @@
 """The one probe: thresholding, choice of C inside the training split, fit, and a single look at the test splits."""
 
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from tessera.features.spaces import Features, Space
 from tessera.probes.metrics import confusion_scores
 from tessera.probes.selection import Selected
+
+TOLERANCE = 1e-6  # of folds and final fit: at 1e-3 one cell in four chose another C
 
 
 @dataclass
@@ -23,6 +28,7 @@ class Probe:
     weights_CK: np.ndarray
     intercept_C: np.ndarray
     C: float
+    C_at_edge: bool
     cv_macro_f1: float
     converged: bool
     columns_K: np.ndarray | None = None
@@ -41,37 +47,58 @@ def columns_of(features_EK, columns_K: np.ndarray | None):
     return features_EK if columns_K is None else features_EK[:, columns_K]
 
 
+@dataclass
+class Fold:
+    """The training examples that a fold fits on and those that it holds out, in the space fitted on the former."""
+
+    inside_EK: Features
+    label_E: np.ndarray
+    outside_EK: Features
+    outside_label_E: np.ndarray
+
+
+@dataclass
+class Folds:
+    """The folds of the training examples, each in a space of its own: nothing is fitted on what it holds out.
+
+    Made anew whenever they are gone through, so that one alone is in memory.
+    """
+
+    train: Features
+    label_E: np.ndarray
+    fold_E: np.ndarray
+    fit_space: Callable[[Features], Space]
+
+    def __iter__(self) -> Iterator[Fold]:
+        for fold in np.unique(self.fold_E):
+            out_E = self.fold_E == fold
+            space = self.fit_space(self.train[~out_E])
+            matrices = [space.apply(self.train[rows_E]) for rows_E in (~out_E, out_E)]
+            yield Fold(matrices[0], self.label_E[~out_E], matrices[1], self.label_E[out_E])
+
+
 def fit_probe(
-    train_EK,
+    train_EK: Features,
     label_E: np.ndarray,
-    fold_E: np.ndarray,
+    folds: Iterable[Fold],
     names: list[str],
     grid: list[float],
     selected: Selected | None = None,
 ) -> Probe:
     """Choose C by macro F1 over the folds inside the training split (the smaller of equals), then refit on all of it.
 
-    What is fitted without labels (vocabulary, scale, quantile) is fitted on the whole training split, before the folds.
-
     Args:
         train_EK: training features, CSR or dense float32.
         label_E: class numbers into `names`.
-        fold_E: fold number of each training example.
         grid: values of C.
-        selected: the columns to use, where not all; a fold's were chosen without it.
+        selected: the columns to use, where not all; a fold's were chosen without what it holds out.
     """
     with threadpool_limits(1):
         grid = sorted(grid)
-        folds = np.unique(fold_E)
-        columns_F = selected.folds if selected else [None] * len(folds)
-        f1_FG = np.array(
-            [
-                _fold_scores(columns_of(train_EK, columns), label_E, fold_E == fold, grid)
-                for fold, columns in zip(folds, columns_F, strict=True)
-            ]
-        )
+        columns_F = selected.folds if selected else repeat(None)
+        f1_FG = np.array([_fold_scores(fold, columns, grid) for fold, columns in zip(folds, columns_F, strict=False)])
         best = int(f1_FG.mean(axis=0).argmax())
-        model = _logistic(grid[best], tol=1e-6)
+        model = _logistic(grid[best])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(columns_of(train_EK, selected and selected.whole).astype(np.float64), label_E)
@@ -80,24 +107,37 @@ def fit_probe(
         weights_CK=model.coef_,
         intercept_C=model.intercept_,
         C=grid[best],
+        C_at_edge=_at_edge(f1_FG, best),
         cv_macro_f1=float(f1_FG.mean(axis=0)[best]),
         converged=not any(issubclass(warning.category, ConvergenceWarning) for warning in caught),
         columns_K=selected and selected.whole,
     )
 
 
-def _logistic(C: float, tol: float, warm_start: bool = False) -> LogisticRegression:
-    return LogisticRegression(C=C, class_weight="balanced", tol=tol, max_iter=5000, warm_start=warm_start)
+def _logistic(C: float, warm_start: bool = False) -> LogisticRegression:
+    return LogisticRegression(C=C, class_weight="balanced", tol=TOLERANCE, max_iter=5000, warm_start=warm_start)
 
 
-def _fold_scores(train_EK, label_E: np.ndarray, held_out_E: np.ndarray, grid: list[float]) -> list[float]:
-    """Macro F1 on one held-out fold for ascending C, each fit starting from the last (3 × GridSearchCV's speed)."""
-    inside, outside = train_EK[~held_out_E], train_EK[held_out_E]
-    model = _logistic(grid[0], tol=1e-3, warm_start=True)
-    classes, weights_BE = int(label_E.max()) + 1, np.ones((1, held_out_E.sum()), dtype=np.float32)
+def _fold_scores(fold: Fold, columns_K: np.ndarray | None, grid: list[float]) -> list[float]:
+    """Macro F1 on what a fold holds out for ascending C, each fit starting from the last one's optimum."""
+    inside, outside = (columns_of(part, columns_K).astype(np.float64) for part in (fold.inside_EK, fold.outside_EK))
+    model = _logistic(grid[0], warm_start=True)
+    classes = int(max(fold.label_E.max(), fold.outside_label_E.max())) + 1
+    weights_BE = np.ones((1, len(fold.outside_label_E)), dtype=np.float32)
     scores = []
     for C in grid:
-        model.set_params(C=C).fit(inside, label_E[~held_out_E])
-        macro_f1, _ = confusion_scores(label_E[held_out_E], model.predict(outside), classes, weights_BE)
-        scores.append(macro_f1[0])
+        model.set_params(C=C).fit(inside, fold.label_E)
+        scores.append(confusion_scores(fold.outside_label_E, model.predict(outside), classes, weights_BE)[0][0])
     return scores
+
+
+def _at_edge(f1_FG: np.ndarray, best: int) -> bool:
+    """Would a longer grid matter: is the best C at an edge, by over one standard error above its neighbour?
+
+    Of the paired differences over folds (the one-standard-error rule of Breiman et al. 1984).
+    """
+    last = f1_FG.shape[1] - 1
+    if last == 0 or best not in (0, last):
+        return False
+    above_F = f1_FG[:, best] - f1_FG[:, 1 if best == 0 else last - 1]
+    return bool(above_F.mean() > above_F.std(ddof=1) / np.sqrt(len(above_F)))

@@ -79,20 +79,6 @@ def macro_f1_of(answers: pl.DataFrame, weights_BE: np.ndarray) -> np.ndarray:
     return confusion_scores(label_E, predicted_E, len(names), weights_BE)[0]
 
 
-def chance_macro_f1(answers: pl.DataFrame, weights_BE: np.ndarray) -> np.ndarray:
-    """Macro F1 [B] that predictions of the same frequencies would have if they knew nothing of the labels.
-
-    The expected confusion matrix of independent labels and predictions is the product of their frequencies; a class
-    with shares p of the labels and q of the predictions has F1 = 2pq / (p + q). Classes as in `confusion_scores`.
-    """
-    names = answers["label"].unique().to_numpy()
-    weights_BE = weights_BE.astype(np.float64)
-    p_BC, q_BC = (weights_BE @ (answers[column].to_numpy()[:, None] == names) for column in ("label", "predicted"))
-    with np.errstate(invalid="ignore"):
-        f1_BC = 2 * p_BC * q_BC / (p_BC + q_BC) / weights_BE.sum(axis=1, keepdims=True)
-    return _mean_defined(f1_BC, axis=1)
-
-
 def rank_scores(positive_E: np.ndarray, score_E: np.ndarray, weights_BE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """ROC AUC and average precision, each [B], of `score_E` for the positive examples; ties count as one step."""
     order = np.argsort(-score_E, kind="stable")

@@ -1,7 +1,7 @@
 """Feature selection, the alternative to binarising: which columns a probe may use, chosen on training rows alone."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +23,27 @@ class Selected:
     whole: np.ndarray
 
 
-def select(train_EK, label_E: np.ndarray, fold_E: np.ndarray, selections: list[str]) -> dict[str, Selected | None]:
-    """Columns of every selection (`none`, or method-k); a fold's are chosen without its rows, as a probe's test is.
+def select(train_EK, folds: Iterable, label_E: np.ndarray, selections: list[str]) -> dict[str, Selected | None]:
+    """Columns of every selection (`none`, or method-k); a fold's are of its own matrix, chosen on what it fits on.
 
     A method ranks all columns once, so that a smaller k keeps a subset of a larger one's.
 
     Args:
         train_EK: the training rows of the matrix that the probe sees, CSR or dense.
+        folds: those of `fit.Fold`.
         label_E: class numbers.
-        fold_E: fold number of each training row.
     """
     wanted = {selection: parse_selection(selection) for selection in selections}
     most: dict[str, int] = {}
     for method, k in wanted.values():
         if method != "none":
             most[method] = max(k, most.get(method, 0))
-    inside = [fold_E != fold for fold in np.unique(fold_E)] + [np.ones(len(fold_E), dtype=bool)]
-    orders = {method: [METHODS[method](train_EK[E], label_E[E], k) for E in inside] for method, k in most.items()}
+    orders: dict[str, list[np.ndarray]] = {method: [] for method in most}
+    for fold in folds if most else ():
+        for method, k in most.items():
+            orders[method].append(METHODS[method](fold.inside_EK, fold.label_E, k))
+    for method, k in most.items():
+        orders[method].append(METHODS[method](train_EK, label_E, k))
     chosen: dict[str, Selected | None] = {}
     for selection, (method, k) in wanted.items():
         columns = [np.sort(order[:k]) for order in orders.get(method, [])]

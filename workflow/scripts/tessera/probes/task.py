@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,11 @@ import scipy.sparse as sp
 
 from tessera.base.files import write_named
 from tessera.examples.examples import read_examples
-from tessera.examples.splits import assign_parts, check_folds, classes
+from tessera.examples.splits import assign_parts, check_folds, classes, resplit
 from tessera.features.kind import Kind, Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space, Thresholding
-from tessera.probes.fit import Probe, columns_of, fit_probe
+from tessera.probes.fit import Folds, Probe, columns_of, fit_probe
 from tessera.probes.metrics import resample_weights, score
 from tessera.probes.selection import Selected, select
 
@@ -33,49 +34,50 @@ class Cell:
 
 
 class Task:
-    """A data set's labels, folds and resamples: what every cell of the data set shares."""
+    """A data set's labels, split, folds and resamples in one repeat: what every cell of the data set shares."""
 
-    def __init__(self, examples: pl.DataFrame, *, seed: int, folds: int, resamples: int, C: list[float]):
-        check_folds(examples, folds)
-        self.examples = examples.sort("example")
+    def __init__(
+        self, examples: pl.DataFrame, *, seed: int, folds: int, resamples: int, C: list[float], repeat: int = 0
+    ):
+        self.examples = resplit(examples.sort("example"), seed=seed, repeat=repeat)
+        check_folds(self.examples, folds)
         self.seed, self.resamples, self.grid = seed, resamples, [float(value) for value in C]
+        self.repeat = repeat
         self._resampled: dict[str, np.ndarray] = {}
         self.classes = classes(self.examples["label"])
         number = {label: index for index, label in enumerate(self.classes)}
         self.label_E = np.array([number[label] for label in self.examples["label"]])
         self.split_E = self.examples["split"].to_numpy()
         self.train_E = self.split_E == "train"
-        self.fold_E = assign_parts(self.examples.filter(split="train"), folds, seed=seed, purpose="folds")
+        train = self.examples.filter(split="train")
+        self.fold_E = assign_parts(train, folds, seed=seed, repeat=repeat, purpose="folds")
 
     @property
     def test_splits(self) -> list[str]:
         return [split for split in self.examples["split"].unique(maintain_order=True) if split != "train"]
 
-    def probe(self, kind: Kind, stored: Stored, values: dict[str, list[str]]) -> Iterator[tuple[dict[str, str], Cell]]:
-        """Every cell of a job, its place on the kind's axes in front; `values` are those of the axes."""
-        for pooling in values.get("pooling", [None]):
-            features = kind.load(stored, pooling)
-            for threshold in values.get("threshold", [None]):
-                space = kind.space(features[self.train_E], pooling, threshold)
-                matrix_EK = space.apply(features)
-                for selection, selected in self._select(matrix_EK, values.get("selection", ["none"])).items():
-                    place = {"pooling": pooling, "threshold": threshold, "selection": selection}
-                    yield {axis: place[axis] for axis in kind.axes}, self.run(matrix_EK, space, selected)
+    def fit(
+        self, kind: Kind, features: Features, pooling: str | None, threshold: str | None, selections: list[str]
+    ) -> Iterator["Cell"]:
+        """One cell per selection, of features that are loaded; what is fitted without labels is so in each fold."""
+        train, fit_space = features[self.train_E], partial(kind.space, pooling=pooling, threshold=threshold)
+        space = fit_space(train)
+        folds = Folds(train, self.label_E[self.train_E], self.fold_E, fit_space)
+        matrix_EK = space.apply(features)
+        chosen = select(matrix_EK[self.train_E], folds, self.label_E[self.train_E], selections)
+        for selection in selections:
+            yield self.run(matrix_EK, space, folds, chosen[selection])
 
-    def _select(self, matrix_EK: Features, selections: list[str]) -> dict[str, Selected | None]:
-        """The columns that each selection keeps, chosen on the training rows."""
-        return select(matrix_EK[self.train_E], self.label_E[self.train_E], self.fold_E, selections)
-
-    def run(self, matrix_EK: Features, space: Space, selected: Selected | None = None) -> Cell:
+    def run(self, matrix_EK: Features, space: Space, folds: Folds, selected: Selected | None = None) -> Cell:
         """Fit on the training rows of the matrix that `space` made (rows as `self.examples`), score the others once."""
         train_EK = matrix_EK[self.train_E]
-        probe = fit_probe(train_EK, self.label_E[self.train_E], self.fold_E, self.classes, self.grid, selected)
+        probe = fit_probe(train_EK, self.label_E[self.train_E], folds, self.classes, self.grid, selected)
         train_EK = columns_of(train_EK, probe.columns_K)
         nonzeros = train_EK.nnz if sp.issparse(train_EK) else np.count_nonzero(train_EK)
         about = {
             "cv_macro_f1": probe.cv_macro_f1,
             "C": probe.C,
-            "C_at_edge": probe.C in (min(self.grid), max(self.grid)),
+            "C_at_edge": probe.C_at_edge,
             "tau": space.tau,
             "n_features": train_EK.shape[1],
             "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
@@ -87,12 +89,12 @@ class Task:
             rows = self.split_E == split
             probability_EC = probe.probabilities(matrix_EK[rows])
             found = score(self.label_E[rows], probability_EC, self.weights(split))
-            scores.append({"split": split, "examples": int(rows.sum()), **found, **about})
+            scores.append({"repeat": self.repeat, "split": split, "examples": int(rows.sum()), **found, **about})
             predictions.append(self._predictions(rows, probability_EC))
         return Cell(
             pl.DataFrame(scores, schema_overrides={"tau": pl.Float64}),
             pl.concat(predictions),
-            _coefficients(probe, space),
+            _coefficients(probe, space).select(pl.lit(self.repeat, pl.Int64).alias("repeat"), pl.all()),
         )
 
     def weights(self, split: str) -> np.ndarray:
@@ -103,7 +105,9 @@ class Task:
         return self._resampled[split]
 
     def _predictions(self, rows: np.ndarray, probability_EC: np.ndarray) -> pl.DataFrame:
-        chosen = self.examples.filter(pl.Series(rows)).select("example", "id", "split", "group", "label")
+        chosen = self.examples.filter(pl.Series(rows)).select(
+            pl.lit(self.repeat, pl.Int64).alias("repeat"), "example", "id", "split", "group", "label"
+        )
         return chosen.with_columns(
             predicted=pl.Series(self.classes).gather(probability_EC.argmax(axis=1)),
             probability=pl.Series(probability_EC.tolist(), dtype=pl.List(pl.Float64)),
@@ -111,11 +115,34 @@ class Task:
 
 
 def probe_cells(
-    name: str, examples: str, files: list[str], place: dict[str, str], values: dict[str, list[str]], settings: dict
+    name: str,
+    examples: str,
+    files: list[str],
+    place: dict[str, str],
+    values: dict[str, list[str]],
+    settings: dict,
+    repeats: int = 1,
 ) -> Iterator[tuple[dict[str, str], Cell]]:
-    """Every cell of a kind of features at one place, from the file of the examples and the files of its features."""
-    task = Task(read_examples(examples), **settings)
-    return task.probe(kind(name), Stored(Path(examples), files, place), values)
+    """Every cell of a kind of features at one place, with all its repeats, its place on the kind's axes in front.
+
+    From the file of the examples and the files of its features; `values` are those of the axes.
+    """
+    frame, one, stored = read_examples(examples), kind(name), Stored(Path(examples), files, place)
+    tasks = [Task(frame, **settings, repeat=repeat) for repeat in range(repeats)]
+    selections = values.get("selection", ["none"])
+    for pooling in values.get("pooling", [None]):
+        features = one.load(stored, pooling)
+        for threshold in values.get("threshold", [None]):
+            fits = zip(*(task.fit(one, features, pooling, threshold, selections) for task in tasks), strict=True)
+            for selection, cells in zip(selections, fits, strict=True):
+                here = {"pooling": pooling, "threshold": threshold, "selection": selection}
+                yield {axis: here[axis] for axis in one.axes}, _together(cells)
+
+
+def _together(cells: Iterable[Cell]) -> Cell:
+    """The repeats of a cell, one below the other."""
+    parts = [vars(cell) for cell in cells]
+    return Cell(**{name: pl.concat([part[name] for part in parts]) for name in parts[0]})
 
 
 def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:
@@ -138,8 +165,11 @@ def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:
     ).with_columns(latent=pl.when(pl.col("latent") >= 0).then("latent"))
 
 
-def read_probe(scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str]) -> tuple[Probe, Thresholding]:
+def read_probe(
+    scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str], repeat: int = 0
+) -> tuple[Probe, Thresholding]:
     """The probe of a cell, from what `Cell.write` left of it, and the thresholding that makes its matrix."""
+    scores, coefficients = scores.filter(repeat=repeat), coefficients.filter(repeat=repeat)
     about, rows = scores.row(0, named=True), len(names) - 1 if len(names) == 2 else len(names)
     weights_CK = coefficients["weight"].to_numpy().reshape(rows, -1).astype(np.float64)  # the intercept is the last
     of_one = coefficients.head(weights_CK.shape[1] - 1)
@@ -147,6 +177,6 @@ def read_probe(scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str
         classes=names,
         weights_CK=weights_CK[:, :-1],
         intercept_C=weights_CK[:, -1],
-        **{key: about[key] for key in ("C", "cv_macro_f1", "converged")},
+        **{key: about[key] for key in ("C", "C_at_edge", "cv_macro_f1", "converged")},
     )
     return probe, Thresholding(about["tau"], of_one["latent"].to_numpy().astype(np.int64), of_one["scale"].to_numpy())

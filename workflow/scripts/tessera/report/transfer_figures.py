@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tessera.features.registry import KINDS
+from tessera.probes.repeats import combined
 from tessera.report.style import COLOURS, COLUMN, F1, STYLE, bars, hide_beyond, pooling_order, threshold_order
 from tessera.study.grid import parse_width
 from tessera.study.paths import JOINT
@@ -18,7 +19,7 @@ def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
     The cell of each row is the one with the best cross-validated F1 on its source. `intervals` writes the 95 % interval
     below each value.
     """
-    whole = best.filter(~pl.col("control"), fraction=1.0).with_columns(
+    whole = _over_repeats(best.filter(~pl.col("control"), fraction=1.0)).with_columns(
         row=pl.when(condition="translated").then(pl.col("source") + ", translated").otherwise("source")
     )
     rows = whole.sort(pl.col("source") == JOINT, "row")["row"].unique(maintain_order=True).to_list()
@@ -59,6 +60,11 @@ def matrix_intervals(best: pl.DataFrame) -> plt.Figure:
     return matrix(best, intervals=True)
 
 
+def _over_repeats(best: pl.DataFrame) -> pl.DataFrame:
+    """A row per probe, its repeats as one, whichever cell each of them chose."""
+    return combined(best, ["scenario", "source", "target", "condition", "fraction", "features"])
+
+
 def _ends(whole: pl.DataFrame) -> dict[tuple, str]:
     """The interval of each entry, for a second line below its value."""
     columns = ("features", "row", "target", "macro_f1_low", "macro_f1_high")
@@ -75,7 +81,7 @@ def curves(best: pl.DataFrame) -> plt.Figure:
 
     Trained on the target's own data, on all sources together, and (thin) on each other source.
     """
-    cells = best.filter(~pl.col("control"))
+    cells = _over_repeats(best.filter(~pl.col("control")))
     cells = cells.filter(features=next(kind for kind in KINDS if kind in cells["features"]))
     targets = cells["target"].unique().sort().to_list()
     styles = {"native": (COLOURS[0], 1.0, "own data"), "joint": (COLOURS[2], 1.0, "all sources together")}
@@ -122,7 +128,7 @@ def gap(scores: pl.DataFrame) -> plt.Figure:
     `scores` is the table transfer of one scenario. Each pair is one cell of the grid, trained on the target's own data
     and on a source; points are means over sources, targets and the other axes, so no cell is chosen.
     """
-    cell = ["model", "layer", "width", "pooling", "threshold", "target"]
+    cell = ["model", "layer", "width", "pooling", "threshold", "target", "repeat"]
     whole = scores.filter(~pl.col("control"), features="sae", fraction=1.0)
     native = whole.filter(condition="native").select(*cell, native="macro_f1")
     pairs = whole.filter(condition="source").join(native, on=cell)

@@ -1,77 +1,146 @@
 """The published claims, one by one, on the data of the study: effect, interval, verdict.
 
-Both sides of a claim are the cells that are best by cross-validation inside the training split, scored on the same test
-examples, which are resampled together (paired bootstrap).
+Both sides of a claim are the cells that are best by cross-validation inside the training split, in each repeat anew,
+scored on the same test examples (`search`). What an interval counts stands in `probes/verdicts.py`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import polars as pl
 
 from tessera.features.registry import KINDS
-from tessera.probes.metrics import LEVEL, chance_macro_f1, macro_f1_of, resample_weights
-from tessera.probes.verdicts import decided, enough
-from tessera.results.contestants import ALL, ANY, CONTESTANTS, roles
-from tessera.results.tables import best_of
+from tessera.probes import verdicts
+from tessera.probes.verdicts import Effect, Scored
+from tessera.results.contestants import ALL, ANY, CONTESTANTS, THESE, roles
+from tessera.results.search import TestSplit, ranked
 from tessera.study.grid import CELL
 
 SCHEMA = {
     "claim": pl.String,
+    "role": pl.String,
     "on": pl.String,
     "split": pl.String,
     "difference": pl.Float64,
     "difference_low": pl.Float64,
     "difference_high": pl.Float64,
     "level": pl.Float64,
+    "p": pl.Float64,
     "verdict": pl.String,
+    "agree": pl.Float64,
+    "spread": pl.Float64,
+    "budget": pl.Int64,
+    "equal_difference": pl.Float64,
+    "equal_difference_low": pl.Float64,
+    "equal_difference_high": pl.Float64,
+    "larger_search_only": pl.Boolean,
     "left": pl.String,
     "right": pl.String,
+    "left_cells": pl.Int64,
+    "right_cells": pl.Int64,
+    "left_draws": pl.Int64,
+    "right_draws": pl.Int64,
+    "repeats": pl.Int64,
     "examples": pl.Int64,
 }
 
 
 @dataclass
-class Contrast:
-    """One claim on one data set: the predictions of its left side, and of its right (None: chance).
+class Side:
+    """One side of a claim: its score at its best cell, at the budget of the smaller search, and what it is."""
 
-    Both have a row per test example, in the same order, with the columns id, group, label and predicted.
+    scored: Scored
+    equal: Scored
+    cell: str
+    cells: int
+
+
+@dataclass
+class Contrast:
+    """One claim on one test split.
+
+    groups: names of the groups of test examples, in the order of the sides' influence values. sample: where the claim
+    speaks of data sets to come, a name for this one; data sets with common examples have one name.
     """
 
     claim: str
     on: str
     split: str
-    left: pl.DataFrame
-    right: pl.DataFrame | None
-    left_cell: str = ""
-    right_cell: str = "chance"
+    left: Side
+    right: Side
+    groups: list[str]
+    examples: int
+    sample: str | None = None
+
+    @property
+    def budget(self) -> int:
+        return min(self.left.cells, self.right.cells)
 
 
-def judge(contrasts: list[Contrast], *, resamples: int, seed: int) -> pl.DataFrame:
-    """A row per contrast, and one per claim for the mean over the test splits of its data sets.
+def judge(contrasts: list[Contrast], primary: str | None = None) -> pl.DataFrame:
+    """A row per contrast; per claim with several data sets one for those to come, and one for these.
 
-    The interval of one row among the D of a claim has the level 1 − .05 / D (Bonferroni): the chance that any of them
-    is decided wrongly stays about .05 (percentile intervals of small test splits are somewhat too narrow). `holds` says
-    that the whole interval of left − right, in macro F1, lies above zero, `fails` below; else the data leave it
-    `undecided`.
+    The primary claim's first row (for data sets to come, where there are several) is tested at .05; all other rows are
+    corrected together (`verdicts.levels`). `holds` says that the whole interval of left − right, in macro F1, lies
+    above zero, `fails` below; else the data leave it `undecided`.
     """
-    rows: list[dict] = []
+    rows, effects, equals = [], [], []
     for claim in dict.fromkeys(contrast.claim for contrast in contrasts):
         members = [contrast for contrast in contrasts if contrast.claim == claim]
-        level = 1 - (1 - LEVEL) / len(members)
-        size = enough(resamples, level)
-        weights = cache(lambda group: resample_weights(np.frombuffer(group, np.int64), size, seed))  # noqa: B023
-        differences = [_difference(contrast, weights) for contrast in members]
-        for contrast, values_B in zip(members, differences, strict=True):
-            row = {"claim": claim, "on": contrast.on, "split": contrast.split}
-            row |= decided(values_B, level) | {"left": contrast.left_cell, "right": contrast.right_cell}
-            rows.append(row | {"examples": len(contrast.left)})
-        tests = [values_B for one, values_B in zip(members, differences, strict=True) if one.split == "test"]
-        if len(tests) > 1:
-            rows.append({"claim": claim, "on": ALL, "split": "test"} | decided(np.mean(tests, axis=0), LEVEL))
+        found = [verdicts.contrast(one.left.scored, one.right.scored) for one in members]
+        equal = [verdicts.contrast(one.left.equal, one.right.equal) for one in members]
+        wholes = ((verdicts.to_come, ALL, lambda one: one.sample), (verdicts.on_these, THESE, lambda one: one.groups))
+        for whole, name, names in wholes:
+            tests = [number for number, one in enumerate(members) if one.split == "test"]
+            sampled = name == THESE or all(members[number].sample for number in tests)
+            if len(tests) > 1 and sampled:
+                chosen = [members[number] for number in tests]
+                rows.append({"claim": claim, "on": name, "split": "test", "spread": _spread([found[n] for n in tests])})
+                for several, into in ((found, effects), (equal, equals)):
+                    into.append(whole([several[number] for number in tests], [names(one) for one in chosen]))
+        for one, effect, at_budget in zip(members, found, equal, strict=True):
+            rows.append(_row(one))
+            effects.append(effect)
+            equals.append(at_budget)
+    first = _primary(rows, primary)
+    levels = verdicts.levels([effect.p for effect in effects], first)
+    for number, (row, effect, equal, level) in enumerate(zip(rows, effects, equals, levels, strict=True)):
+        row |= verdicts.decide(effect, level) | {"level": level, "p": effect.p, "agree": effect.agree}
+        row |= {"role": "primary" if number == first else "secondary", "repeats": max(1, len(effect.repeats_R))}
+        at_budget = verdicts.decide(equal, level)
+        row |= {f"equal_{name}": value for name, value in at_budget.items() if name != "verdict"}
+        row["larger_search_only"] = row["verdict"] != "undecided" and at_budget["verdict"] != row["verdict"]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _primary(rows: list[dict], claim: str | None) -> int | None:
+    """Number of the row that is tested first; none where a study has no such claim and did not ask for one."""
+    return next((number for number, row in enumerate(rows) if row["claim"] == claim), None)
+
+
+def _row(one: Contrast) -> dict:
+    return {
+        "claim": one.claim,
+        "on": one.on,
+        "split": one.split,
+        "budget": one.budget or None,
+        "left": one.left.cell,
+        "right": one.right.cell,
+        "left_cells": one.left.cells,
+        "right_cells": one.right.cells,
+        "left_draws": len(one.left.scored.value_DR),
+        "right_draws": len(one.right.scored.value_DR),
+        "examples": one.examples,
+    }
+
+
+def _spread(effects: list[Effect]) -> float:
+    """Standard deviation of the effects between data sets, what test examples add taken away (Paule and Mandel)."""
+    from statsmodels.stats.meta_analysis import combine_effects  # heavy, and only several data sets need it
+
+    variances = np.array([max(effect.error**2, 1e-12) for effect in effects])
+    found = combine_effects(np.array([effect.difference for effect in effects]), variances, method_re="iterated")
+    return float(max(0.0, found.tau2) ** 0.5)
 
 
 def _weakest_first(rows: pl.DataFrame) -> pl.DataFrame:
@@ -83,23 +152,11 @@ def together(claim: str, found: pl.DataFrame, parts: list[str]) -> pl.DataFrame:
 
     It holds where each part does, so it needs no correction for their number (intersection-union test).
     """
-    rows = found.filter(pl.col("claim").is_in(parts), pl.col("on") != ALL).filter(
+    rows = found.filter(pl.col("claim").is_in(parts), ~pl.col("on").is_in([ALL, THESE])).filter(
         pl.len().over("on", "split") == len(parts)
     )
     weakest = _weakest_first(rows).unique(["on", "split"], keep="first", maintain_order=True)
     return weakest.with_columns(claim=pl.lit(claim)).sort("on", "split")
-
-
-def _difference(contrast: Contrast, weights: Callable[[bytes], np.ndarray]) -> np.ndarray:
-    left, right = contrast.left, contrast.right
-    # Groups by their smallest id: what has one id in two data sets, such as a translation, is drawn together.
-    groups = left.select(pl.col("id").min().over("group").rank("dense").cast(pl.Int64)).to_series()
-    weights_BE = weights(groups.to_numpy().tobytes())
-    if right is None:
-        return macro_f1_of(left, weights_BE) - chance_macro_f1(left, weights_BE)
-    if not left.select("label", "group").equals(right.select("label", "group")):
-        raise ValueError(f"{contrast.claim}, {contrast.on}: the sides were scored on different examples")
-    return macro_f1_of(left, weights_BE) - macro_f1_of(right, weights_BE)
 
 
 SAE_TITLE = KINDS["sae"].title
@@ -107,64 +164,97 @@ SAE, EVERY_LATENT = CONTESTANTS[SAE_TITLE], pl.col("selection") == "none"
 BINARISED = SAE & (pl.col("threshold") != "none")
 REAL = SAE & (pl.col("threshold") == "none")
 SELECTED = pl.col("selection").str.extract(r"-(\d+)$").cast(pl.Int64)
+Claim = tuple[str, pl.Expr, pl.Expr]  # name, cells of the left side, of the right
 
 
-def within(scores: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
-    """Of one data set each: does the SAE beat every other contestant; is binarising as good as selecting latents?"""
-    claims = [(f"{SAE_TITLE} > {name}", SAE, other) for name, other in CONTESTANTS.items() if name != SAE_TITLE]
-    claims.append(("binarised > real-valued, all latents", BINARISED & EVERY_LATENT, REAL & EVERY_LATENT))
-    claims.append(("binarised, all latents > real-valued, selected", BINARISED & EVERY_LATENT, REAL & ~EVERY_LATENT))
-    for k in scores.select(SELECTED).to_series().drop_nulls().unique().sort():
-        of_size = SELECTED.eq(k)
-        claims.append((f"binarised > real-valued, {k} selected latents", BINARISED & of_size, REAL & of_size))
-    return [contrast for claim in claims for contrast in _contrasts(*claim, scores, predictions)]
+@dataclass
+class Cells:
+    """The cells of a study, as claims ask for them.
 
-
-def behaviour(
-    scores: pl.DataFrame, predictions: pl.LazyFrame, targets: dict[str, str | None], controls: dict[str, str]
-) -> tuple[list[Contrast], dict[str, list[str]]]:
-    """Does a model's SAE predict what another model did, better than each control does?
-
-    Returns the contrasts, and claim → the claims that must hold together for it.
+    scores, predictions: the tables. identified: data sets whose ids are the user's: one id in two of them is one
+    example.
     """
-    contrasts: list[Contrast] = []
-    joint: dict[str, list[str]] = {}
-    for data, target in targets.items():
-        found = scores.filter(data=data)
-        cast = roles(found, target, controls)
-        for source in (one for one in cast if one.role == "source" and one.title == SAE_TITLE):
-            for other in (one for one in cast if one.role == "target" or one.controls in (source.model, ANY)):
-                claim = f"{source.name} predicts behaviour > {other.name}"
-                made = _contrasts(claim, source.cells, other.cells, found, predictions)
-                contrasts += made
-                whole = joint.setdefault(f"{source.name} predicts behaviour > all controls", [])
-                if made and other.role == "control" and claim not in whole:
-                    whole.append(claim)
-    return contrasts, joint
+
+    scores: pl.DataFrame
+    predictions: pl.LazyFrame
+    identified: list[str]
+
+    def contrasts(self, claims: list[Claim], datasets: list[str]) -> list[Contrast]:
+        """Every claim on every test split on which both sides have a cell, claim after claim."""
+        found, ids = [], {}
+        for data in datasets:
+            cells = self.scores.filter(split="test", data=data)
+            asked = [(name, *(ranked(cells.filter(side)) for side in sides)) for name, *sides in claims]
+            asked = [claim for claim in asked if claim[1] and claim[2]]
+            answers = self.predictions.filter(pl.col("data") == data).collect()
+            for (split,), rows in answers.group_by("split", maintain_order=True):
+                tests = TestSplit(rows)
+                if split == "test":
+                    ids[data] = set(tests.groups) if data in self.identified else set()
+                sample = next((other for other in ids if ids[other] & ids[data]), data)
+                names = [id if data in self.identified else f"{data}: {id}" for id in tests.groups]
+                for name, left, right in asked:
+                    tests.check(left, right)
+                    budget = min(len(side[tests.repeats[0]]) for side in (left, right))
+                    sides = [_side(tests, ranking, budget) for ranking in (left, right)]
+                    found.append(Contrast(name, data, split, *sides, names, tests.examples, sample))
+        order = [name for name, *_ in claims]
+        return sorted(found, key=lambda one: order.index(one.claim))
+
+    def within(self, datasets: list[str]) -> list[Contrast]:
+        """Does the SAE beat every other contestant; is binarising as good as selecting latents?"""
+        claims = [(f"{SAE_TITLE} > {name}", SAE, other) for name, other in CONTESTANTS.items() if name != SAE_TITLE]
+        claims.append(("binarised > real-valued, all latents", BINARISED & EVERY_LATENT, REAL & EVERY_LATENT))
+        claims.append(
+            ("binarised, all latents > real-valued, selected", BINARISED & EVERY_LATENT, REAL & ~EVERY_LATENT)
+        )
+        for k in self.scores.select(SELECTED).to_series().drop_nulls().unique().sort():
+            of_size = SELECTED.eq(k)
+            claims.append((f"binarised > real-valued, {k} selected latents", BINARISED & of_size, REAL & of_size))
+        return self.contrasts(claims, datasets)
+
+    def behaviour(
+        self, targets: dict[str, str | None], controls: dict[str, str]
+    ) -> tuple[list[Contrast], dict[str, list[str]]]:
+        """Does a model's SAE predict what another model did, better than each control does?
+
+        Returns the contrasts, and claim → the claims that must hold together for it.
+        """
+        contrasts: list[Contrast] = []
+        joint: dict[str, list[str]] = {}
+        for data, target in targets.items():
+            cast = roles(self.scores.filter(data=data), target, controls)
+            for source in (one for one in cast if one.role == "source" and one.title == SAE_TITLE):
+                for other in (one for one in cast if one.role == "target" or one.controls in (source.model, ANY)):
+                    claim = f"{source.name} predicts behaviour > {other.name}"
+                    made = self.contrasts([(claim, source.cells, other.cells)], [data])
+                    contrasts += made
+                    whole = joint.setdefault(f"{source.name} predicts behaviour > all controls", [])
+                    if made and other.role == "control" and claim not in whole:
+                        whole.append(claim)
+        return contrasts, joint
 
 
-def _contrasts(
-    claim: str, left: pl.Expr, right: pl.Expr, scores: pl.DataFrame, predictions: pl.LazyFrame
-) -> list[Contrast]:
-    """A contrast per data set and test split on which both sides have a cell."""
-    sides = [best_of(scores, condition) for condition in (left, right)]
-    answers = [predictions.join(side.lazy(), on=CELL, nulls_equal=True).collect() for side in sides]
-    found = []
-    for data in (data for data in sides[0]["data"].sort() if data in sides[1]["data"]):
-        cells = [_spell(side.filter(data=data).row(0, named=True)) for side in sides]
-        for split in answers[0].filter(data=data)["split"].unique(maintain_order=True):
-            rows = [side.filter(data=data, split=split).sort("example") for side in answers]
-            found.append(Contrast(claim, data, split, *rows, *cells))
-    return found
+def _side(tests: TestSplit, ranking: dict[int, list[tuple]], budget: int) -> Side:
+    whole = tests.scored(ranking)
+    cells = len(ranking[tests.repeats[0]])
+    equal = whole if budget == cells else tests.scored(ranking, budget)
+    return Side(whole, equal, _spell([ranking[repeat][0] for repeat in tests.repeats], CELL), cells)
 
 
-def _spell(cell: dict) -> str:
-    place = (f"{key}={cell[key]}" for key in CELL if key not in ("features", "data") and cell.get(key) is not None)
-    return " ".join([cell["features"], *place])
+def _spell(chosen: list[tuple], names: list[str]) -> str:
+    """The cell that most repeats choose, and how many where not all do."""
+    cell = max(chosen, key=chosen.count)
+    place = [f"{key}={value}" for key, value in zip(names, cell, strict=True) if key in SPELT and value is not None]
+    kind = cell[names.index("features")]
+    often = chosen.count(cell)
+    return " ".join([kind, *place, *([f"({often} of {len(chosen)} repeats)"] if often < len(chosen) else [])])
 
 
+SPELT = [key for key in CELL if key not in ("features", "data")]
 # What names one transferred probe among the best ones.
 TRANSFER = ["scenario", "source", "target", "condition", "fraction"]
+CONTESTED = ["features", "control", "condition", "source"]  # of a scenario and target
 
 
 def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
@@ -173,30 +263,41 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
     `best` is the table transfer_best, whose cells are chosen on the sources; `predictions` are those of all transfers.
     """
     cell = [key for key in CELL if key in best.columns]
-    place = ["scenario", "features", "control", "condition", "source", "target"]
-    chosen = best.filter(fraction=1.0).select(*TRANSFER, *cell, "control")
-    answers = predictions.join(chosen.lazy(), on=[*TRANSFER, *cell], nulls_equal=True).collect()
-    sides = {key: rows.sort("example") for key, rows in answers.group_by(place)}
-    cells = {key: _spell(rows.row(0, named=True)) for key, rows in chosen.group_by(place)}
+    chosen = best.filter(fraction=1.0).select(*TRANSFER, "repeat", *cell, "control")
+    answers = predictions.join(chosen.lazy(), on=[*TRANSFER, "repeat", *cell], nulls_equal=True).collect()
     found = []
-    for key in sorted(key for key in sides if key[1:4] == ("sae", False, "source")):
-        scenario, *_, source, target = key
-        on = f"{scenario}: {source} → {target}"
-        found.append(Contrast("zero-shot SAE > chance", on, "test", sides[key], None, cells[key]))
-        zero_shot = {
-            f"zero-shot {kind.title}": (scenario, kind.name, False, "source", source, target)
-            for kind in KINDS.values()
-            if kind.transfers and kind.name != "sae"
+    for (scenario, target), rows in answers.sort("example").group_by("scenario", "target", maintain_order=True):
+        tests = TestSplit(rows.with_columns(draw=pl.lit(0)), CONTESTED)
+        spelt = {
+            side: _spell(fits.select(cell).rows(), cell)
+            for side, fits in chosen.filter(scenario=scenario, target=target).group_by(CONTESTED, maintain_order=True)
         }
-        others = zero_shot | {
-            "zero-shot random SAE": (scenario, "sae", True, "source", source, target),
-            "native SAE": (scenario, "sae", False, "native", target, target),
-        }
-        for name, other in others.items():
-            if other in sides:
+        for source in rows["source"].unique(maintain_order=True):
+            zero_shot = ("sae", False, "source", source)
+            on, left = f"{scenario}: {source} → {target}", spelt.get(zero_shot)
+            if left is None:
+                continue
+            others = {
+                f"zero-shot {kind.title}": (kind.name, False, "source", source)
+                for kind in KINDS.values()
+                if kind.transfers and kind.name != "sae"
+            }
+            others |= {
+                "zero-shot random SAE": ("sae", True, "source", source),
+                "native SAE": ("sae", False, "native", target),
+            }
+            same = {repeat: [zero_shot] for repeat in tests.repeats}
+            whole = tests.scored(same)
+            sides = {"chance": Side(chance := tests.chance(same), chance, "chance", 0)}
+            for name, side in others.items():
+                if side in spelt:
+                    scored = tests.scored({repeat: [side] for repeat in tests.repeats})
+                    sides[name] = Side(scored, scored, spelt[side], 0)
+            for name, right in sides.items():
                 claim = f"zero-shot SAE > {name}"
-                found.append(Contrast(claim, on, "test", sides[key], sides[other], cells[key], cells[other]))
-    return found
+                made = Side(whole, whole, left, 0)
+                found.append(Contrast(claim, on, "test", made, right, tests.groups, tests.examples))
+    return sorted(found, key=lambda one: (one.on, one.claim))
 
 
 NAMED = {"one_to_one": "matched latents", "identity": "the same SAE"}
@@ -221,13 +322,14 @@ def of_matches(found: pl.DataFrame) -> pl.DataFrame:
         *(pl.lit(f"{key}=") + pl.col(key) for key in ("pooling", "threshold", "selection")), separator=" "
     )
     kept = found.filter(~whole, pl.col("verdict").is_not_null())
-    return pl.concat([kept, transfer], how="diagonal").select(
+    rows = pl.concat([kept, transfer], how="diagonal").select(
         claim=claim.str.replace_many(NAMED),
+        role=pl.lit("secondary"),
         on=pl.format("{}: {}, {} → {}", "match", "data", "source", "target"),
         split=pl.lit("test"),
         **{name: pl.col(name) for name in numbers},
         verdict="verdict",
         left=pl.col("source") + " " + cell,
         right=pl.col("target"),
-        examples=pl.lit(None, pl.Int64),
     )
+    return pl.concat([pl.DataFrame(schema=SCHEMA), rows], how="diagonal")

@@ -7,7 +7,7 @@ import polars as pl
 from tessera.features.registry import KINDS
 
 ANY = "*"  # model
-ALL = "all together"  # data sets of a claim
+ALL, THESE = "all together", "on these data sets"  # data sets to come, of which these are a sample; these alone
 
 
 # Every kind of features, of trained models; then those of models of re-drawn weights.

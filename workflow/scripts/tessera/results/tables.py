@@ -3,8 +3,10 @@
 import polars as pl
 
 from tessera.base.histograms import quantile
+from tessera.probes.repeats import combined
 from tessera.results.contestants import CONTESTANTS, roles
 from tessera.results.merging import scan
+from tessera.results.search import SEARCHED, curve, ranked
 from tessera.results.warnings import warning_table
 from tessera.study.grid import CELL
 
@@ -18,10 +20,11 @@ def of_study(
     provenance: pl.DataFrame,
 ) -> dict[str, pl.DataFrame]:
     """What the rule tables writes, table by table: of all cells merged, and of the tables of those names."""
-    best = best_cells(scores)
     return {
         "scores": scores,
-        "best": best,
+        "cells": cells_table(scores),
+        "best": best_cells(scores),
+        "search": search_table(scores),
         "classes": per_class(predictions),
         "predictions": predictions.collect(),
         "saes": saes,
@@ -29,6 +32,26 @@ def of_study(
         "datasets": datasets,
         "warnings": warning_table(scores, saes, norms, datasets, provenance),
     }
+
+
+def with_draws(cells: pl.DataFrame | pl.LazyFrame, drawn: list[list]) -> pl.DataFrame | pl.LazyFrame:
+    """Models and widths by their names in the config, and the column draw behind the place of the cell.
+
+    `drawn` holds (model, width, model in the config, width in the config, draw) of what was drawn again.
+    """
+    names = ("model", "width", "of_model", "of_width", "draw")
+    schema = dict.fromkeys(names[:4], pl.String) | {"draw": pl.Int64}
+    known = pl.LazyFrame(drawn, schema=schema, orient="row")
+    known = known if isinstance(cells, pl.LazyFrame) else known.collect()
+    joined = cells.join(known, on=["model", "width"], how="left", nulls_equal=True, maintain_order="left")
+    again = pl.col("draw").is_not_null()
+    named = joined.with_columns(
+        model=pl.when(again).then("of_model").otherwise("model"),
+        width=pl.when(again).then("of_width").otherwise("width"),
+        draw=pl.col("draw").fill_null(0),
+    )
+    place = [name for name in CELL if name in cells.collect_schema().names()]
+    return named.select(*place, "draw", pl.exclude([*place, "draw", "of_model", "of_width"]))
 
 
 def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
@@ -39,7 +62,7 @@ def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame
 
 def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
     """Precision, recall, F1 and support of each class in each cell and split."""
-    place = [*CELL, "split"]
+    place = [*CELL, "draw", "repeat", "split"]
     hit = pl.col("label") == pl.col("predicted")
     by_label = predictions.group_by([*place, "label"]).agg(support=pl.len(), hits=hit.sum())
     by_prediction = predictions.group_by([*place, "predicted"]).agg(claims=pl.len()).rename({"predicted": "label"})
@@ -56,25 +79,66 @@ def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
     return table.sort([*place, "class"], nulls_last=True).collect()
 
 
-def best_of(scores: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
-    """Per data set, the cell among those that meet `condition` with the best cv_macro_f1 (inside the training split).
+def cells_table(scores: pl.DataFrame) -> pl.DataFrame:
+    """Every cell on every test split, its repeats and draws as one."""
+    by = [*CELL, "control", "split"]
+    about = scores.group_by(by, maintain_order=True).agg(pl.col("C_at_edge").mean().alias("C_at_edge"))
+    return combined(scores, by).join(about, on=by, nulls_equal=True, maintain_order="left")
 
-    `cells_searched` says among how many: the more, the luckier the best. Ties go to the first in the table's order.
+
+def best_of(scores: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """Per data set and repeat, the rows of the cell among those that meet `condition` with the best cv_macro_f1.
+
+    Inside the training split of that repeat, the mean over draws. `cells_searched` says among how many: the more, the
+    luckier the best; `chosen` in what share of the repeats the cell that most of them choose is chosen, and the columns
+    of the cell name that one. Ties go to the first in the table's order.
     """
-    cells = scores.filter(condition, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
-    searched = cells.group_by("data").agg(cells_searched=pl.len())
-    return cells.unique("data", keep="first", maintain_order=True).select(CELL).join(searched, on="data")
+    found = []
+    for _, cells in scores.filter(condition).group_by("data", maintain_order=True):
+        ranking = ranked(cells.filter(split="test"))
+        best = pl.DataFrame(
+            [(repeat, *order[0]) for repeat, order in ranking.items()],
+            schema={name: cells.schema[name] for name in ("repeat", *CELL)},
+            orient="row",
+        )
+        chosen = best.select(CELL).rows()
+        cell = max(chosen, key=chosen.count)
+        often = chosen.count(cell)
+        named = [pl.lit(value, cells.schema[name]).alias(name) for name, value in zip(CELL, cell, strict=True)]
+        rows = cells.join(best, on=["repeat", *CELL], nulls_equal=True, maintain_order="left").with_columns(*named)
+        rows = rows.with_columns(
+            cells_searched=pl.lit(len(ranking[0]), pl.Int64), chosen=pl.lit(often / len(ranking), pl.Float64)
+        )
+        found.append(rows)
+    empty = scores.clear().with_columns(cells_searched=pl.lit(0, pl.Int64), chosen=pl.lit(0.0))
+    return pl.concat([empty, *found])
+
+
+BEST = ["data", "split", *(name for name in CELL if name != "data"), "control", "cells_searched", "chosen"]
 
 
 def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
     """Per data set and contestant its best cell, on every test split."""
     chosen = [
-        scores.join(best_of(scores, condition), on=CELL, nulls_equal=True).with_columns(contestant=pl.lit(contestant))
+        best_of(scores, condition).with_columns(contestant=pl.lit(contestant))
         for contestant, condition in CONTESTANTS.items()
     ]
     order = pl.col("contestant").replace_strict(list(CONTESTANTS), range(len(CONTESTANTS)))
-    table = pl.concat(chosen).select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
+    table = combined(pl.concat(chosen), ["contestant", *BEST])
+    table = table.select("data", "contestant", "split", pl.exclude("data", "contestant", "split"))
     return table.sort("data", pl.col("split") != "test", "split", order, maintain_order=True)
+
+
+def search_table(scores: pl.DataFrame) -> pl.DataFrame:
+    """Per data set and contestant what to expect of the best of k of its cells, for k = 1 … all."""
+    tests = scores.filter(split="test")
+    rows = [pl.DataFrame(schema={"data": pl.String, "contestant": pl.String} | SEARCHED)]
+    for contestant, condition in CONTESTANTS.items():
+        for (data,), cells in tests.filter(condition).group_by("data", maintain_order=True):
+            rows.append(
+                curve(cells).select(pl.lit(data).alias("data"), pl.lit(contestant).alias("contestant"), pl.all())
+            )
+    return pl.concat(rows).sort("data", maintain_order=True)
 
 
 def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], controls: dict[str, str]) -> pl.DataFrame:
@@ -84,33 +148,35 @@ def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], contro
         targets: data set → that model, where it is one of the study.
         controls: model with re-drawn weights → the model that it controls.
     """
-    first = {name: pl.String for name in ("data", "target", "role", "contestant")}
-    rows = [pl.DataFrame(schema=first | {"cells_searched": pl.UInt32} | scores.schema)]
+    rows = []
     for data, target in targets.items():
         for one in roles(scores, target, controls):
-            best = best_of(scores.filter(data=data), one.cells)
             about = {"target": pl.lit(target, pl.String), "role": pl.lit(one.role), "contestant": pl.lit(one.name)}
-            rows.append(scores.join(best, on=CELL, nulls_equal=True).with_columns(**about))
-    return pl.concat(rows, how="diagonal")
+            rows.append(best_of(scores.filter(data=data), one.cells).with_columns(**about))
+    first = ["data", "target", "role", "contestant", "cells_searched", "chosen"]
+    empty = best_of(scores.clear(), pl.lit(True)).with_columns(
+        **dict.fromkeys(("target", "role", "contestant"), pl.lit(None, pl.String))
+    )
+    by = list(dict.fromkeys([*first, *BEST]))
+    return combined(pl.concat([empty, *rows]), by)
 
 
 def transfer_table(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
     """Every transferred cell, scenario, source and target in front."""
     scores = with_control(scores, controls).drop("data", "selection")
-    place = ["scenario", "source", "target", "condition", "fraction"]
+    place = ["scenario", "source", "target", "condition", "fraction", "repeat"]
     return scores.select(*place, pl.exclude(place))
 
 
 def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
-    """Per scenario, source and kind of features the cell with the best cv_macro_f1 on the whole training split.
+    """Per scenario, source, kind of features and repeat the cell with the best cv_macro_f1 on the whole training split.
 
     All its targets, conditions and fractions; `cells_searched` says among how many. Nothing is chosen on the target.
     """
     cell = ["model", "layer", "width", "pooling", "threshold"]
+    kind = ["scenario", "source", "features", "control", "repeat"]
     whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
-    whole = whole.group_by("scenario", "source", "features", "control", maintain_order=True).first()
-    chosen = whole.select("scenario", "source", "features", "control", *cell)
-    kind = ["scenario", "source", "features", "control"]
+    chosen = whole.group_by(kind, maintain_order=True).first().select(*kind, *cell)
     searched = scores.filter(fraction=1.0).select(*kind, *cell).unique().group_by(kind).agg(cells_searched=pl.len())
     chosen = chosen.join(searched, on=kind, maintain_order="left")
     return scores.join(chosen, on=[*kind, *cell], nulls_equal=True, maintain_order="left")

@@ -94,7 +94,7 @@ def _of_tokens(norms: pl.DataFrame) -> list[tuple]:
 
 
 def _of_cells(cells: pl.DataFrame) -> list[tuple]:
-    """`cells` holds a row per cell."""
+    """`cells` holds a row per fit; a cell is doubted where any of its fits is."""
     rows = []
     binary = pl.col("features").is_in([one.name for one in KINDS.values() if one.latents])
     doubts = {
@@ -110,8 +110,8 @@ def _of_cells(cells: pl.DataFrame) -> list[tuple]:
     for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
         where = ", ".join(part for part in (data, kind(features).title, model) if part)
         for doubt, condition in doubts.items():
-            found = group.filter(condition).select(place)
-            rows.append((doubt, where, len(found), len(group), _named(found.to_series().to_list())))
+            found = group.filter(condition).select(place).to_series().unique(maintain_order=True)
+            rows.append((doubt, where, len(found), group.select(place).n_unique(), _named(found.to_list())))
     return rows
 
 

@@ -287,7 +287,19 @@ def _set_l0(sae: SAE, tokens_ND: np.ndarray, k: int) -> None:
     wanted = min(k * len(tokens_ND), len(relative))
     if not wanted:
         return
-    sae.threshold.data.copy_(norms_W * torch.topk(relative, wanted).values[-1])
+    sae.threshold.data.copy_(norms_W * _between(relative, wanted))
+
+
+def _between(values: torch.Tensor, wanted: int) -> float:
+    """What about `wanted` of the values exceed: the middle of the widest gap within a thousandth of that rank.
+
+    A threshold on a value itself would leave it to rounding whether that one, and what equals it, fires.
+    """
+    ranked = torch.topk(values, min(wanted + max(2, wanted // 1000), len(values))).values[wanted - 1 :]
+    if len(ranked) == 1:  # all of them
+        return ranked.item() / 2
+    place = (ranked[:-1] - ranked[1:]).argmax()
+    return ranked[place : place + 2].mean().item()
 
 
 @torch.inference_mode()

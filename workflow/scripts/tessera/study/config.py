@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
-from tessera.study import checks, media, releases, saes
+from tessera.study import checks, draws, media, releases, saes
 from tessera.study.architecture import check_reader, count_layers, stack_of
 from tessera.study.gguf import is_gguf, read_gguf
 from tessera.study.grid import BEFORE_ANSWER, parse_threshold, parse_width, split_width
@@ -44,6 +44,7 @@ def load(config: dict) -> Study:
     media.check_columns(study)
     _check_schema(study)
     study = Study(**study)
+    draws.check(study.models, study.saes)
     study.probe.setdefault("seed", study.seed)
     for dataset in study.datasets.values():
         if media.holds(dataset) == "image":
@@ -53,6 +54,11 @@ def load(config: dict) -> Study:
             raise TesseraError(f"config key saes.{name}.l0: give it exactly where the id has {{l0}} in it")
         if "train" in recipe and "trained_on" in recipe:
             raise TesseraError(f"config key saes.{name}.trained_on: SAEs trained here are trained on the model itself")
+        if "train" in recipe and recipe["train"]["batch_tokens"] > recipe["train"]["tokens"]:
+            raise TesseraError(
+                f"config key saes.{name}.train.batch_tokens: {recipe['train']['batch_tokens']} is over tokens: "
+                f"{recipe['train']['tokens']}, all that are cached"
+            )
         for texts in recipe.get("train", {}).get("texts", []):
             _known(f"saes.{name}.train.texts", texts, study.datasets)
     for name, model in study.models.items():
@@ -81,6 +87,7 @@ def load(config: dict) -> Study:
             raise TesseraError(
                 f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"
             )
+    draws.expand(study.models, study.saes, study.seed)
     return study
 
 
@@ -305,7 +312,7 @@ def _check_model(name: str, model: dict, study: Study) -> None:
                     raise TesseraError(f"config key {key}.saes: missing, and {here} asks for width {width}")
                 entry = study.sae_entry(name, width)
                 _known(f"{key}.saes" if entry == model.get("saes") else here, entry, study.saes)
-                _check_width(here, layer, width, study.saes[entry])
+                _check_width(here, layer, width, entry, study.saes[entry])
                 if "of" in study.saes[entry]:
                     _known(f"saes.{entry}.of", study.saes[entry]["of"], [m for m in study.models if m != name])
                     saes.check_borrowed(here, name, layer, width, study)
@@ -331,11 +338,15 @@ def _config_on_disk(key: str, path: str) -> dict:
         raise TesseraError(f"config key {key}.path: {str(file)!r} is no model config: {error}") from error
 
 
-def _check_width(key: str, layer: str, width: str, recipe: dict) -> None:
+def _check_width(key: str, layer: str, width: str, entry: str, recipe: dict) -> None:
     try:
-        parse_width(width)
+        latents = parse_width(width)
     except ValueError as error:
         raise TesseraError(f"config key {key}: {error}") from error
+    if "train" in recipe and recipe["train"]["k"] >= latents:
+        raise TesseraError(
+            f"config key saes.{entry}.train.k: {recipe['train']['k']} is not below width {width}, which {key} asks for"
+        )
     if "release" in recipe:
         try:
             releases.find(recipe, layer, split_width(width)[0])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 BEFORE_ANSWER = "before_answer"  # the pooling that reads the last token before the answer, not the text's
 NAME = r"[A-Za-z0-9][\w.-]*"
+MOST_LATENTS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,16 @@ def parse_width(width: str) -> int:
     multiple of 1024² whose millions are N; a plain number is itself.
 
     Raises:
-        ValueError: no such multiple exists.
+        ValueError: no such multiple exists, or no SAE is as wide.
     """
     width = split_width(width)[0]
     number, unit = (int(width[:-1]), width[-1]) if width[-1] in "km" else (int(width), "")
-    if not unit:
-        return number
-    step, scale = (1024, 1000) if unit == "k" else (1024**2, 1000**2)
+    step, scale = {"": (1, 1), "k": (1024, 1000), "m": (1024**2, 1000**2)}[unit]
     latents = math.ceil(number * scale / step) * step
     if latents // scale != number:
         raise ValueError(f"width {width!r} names no multiple of {step}; write the number of latents out")
+    if latents > MOST_LATENTS:
+        raise ValueError(f"width {width!r} is over {MOST_LATENTS} latents")
     return latents
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
+from tessera.study import draws
 from tessera.study.grid import split_width
 from tessera.study.media import holds, reads
 
@@ -22,19 +23,31 @@ class Study:
     matches: dict[str, dict]
     baselines: dict
     probe: dict
+    claims: dict
+    repeats: int
     shard_size: int
     seed: int
     sizes: dict[str, int] = field(default_factory=dict)
 
     @property
     def config(self) -> dict:
-        """The config, defaults filled in."""
-        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "sizes"}
+        """The config, defaults filled in; what is drawn several times is one entry there."""
+        sections = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "sizes"}
+        return sections | draws.collapse(self.models, self.saes)
 
     @property
     def controls(self) -> dict[str, str]:
         """Model of re-drawn weights → the model that it controls."""
         return {name: model["control_of"] for name, model in self.models.items() if "control_of" in model}
+
+    def drawn(self, model: str, width: str | None) -> tuple[str, str | None, int]:
+        """Model and width as the config has them, and which draw they are: of the control, else of the SAE."""
+        name, draw = draws.split(model)
+        if width is None:
+            return name, None, draw
+        width, of_sae = draws.split(width)
+        there = any(width in widths for one in self.models[name]["passes"] for widths in one.values())
+        return name, width if there else split_width(width)[0], draw or of_sae
 
     @property
     def behaviours(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ import polars as pl
 
 from tessera.probes.metrics import macro_f1_of, resample_weights
 from tessera.study.grid import CELL
+from tessera.study.paths import JOINT
 
 PLACE = ["scenario", "features", "control", "target"]
 SCHEMA = {
@@ -19,7 +20,9 @@ SCHEMA = {
 }
 
 
-def crossings(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, seed: int) -> pl.DataFrame:
+def crossings(
+    best: pl.DataFrame, predictions: pl.LazyFrame, learnt: dict[str, list[str]], *, resamples: int, seed: int
+) -> pl.DataFrame:
     """How much native data a transferred probe is worth, per scenario, kind of features, condition, source and target.
 
     `native_examples`: the number of the target's own training examples at which the native curve first reaches the
@@ -27,9 +30,21 @@ def crossings(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, 
     the smallest native fraction is as good already (its number stands there: an upper bound). The 95 % interval comes
     from resampled test examples, the same for the curve and for the transferred probe; a null end is never reached.
 
-    `best` is the table transfer_best, `predictions` are those of all transfers.
+    Scores and curves are means over repeats; a resample draws groups of the whole data set, so that a text which
+    several repeats test counts once. A joint probe that has learnt the target's own data is left out.
+
+    `best` is the table transfer_best, `predictions` are those of all transfers; `learnt` has the sources of each
+    scenario.
     """
-    key = ["scenario", "source", "target", "condition", "fraction", *(name for name in CELL if name in best.columns)]
+    key = [
+        "scenario",
+        "source",
+        "target",
+        "condition",
+        "fraction",
+        "repeat",
+        *(name for name in CELL if name in best.columns),
+    ]
     answers = predictions.join(best.lazy().select(*key, "control"), on=key, nulls_equal=True).collect()
     probe = [*PLACE, "condition", "source", "fraction"]
     found = {place: rows.sort("example") for place, rows in answers.group_by(probe)}
@@ -37,15 +52,25 @@ def crossings(best: pl.DataFrame, predictions: pl.LazyFrame, *, resamples: int, 
 
     @cache
     def f1_B(*place) -> np.ndarray:
-        group = found[place]["group"].cast(pl.Int64).to_numpy()
-        return macro_f1_of(found[place], weights(group.tobytes()))
+        groups = found[place]["group"].unique().sort()
+        weights_BG = weights(groups.cast(pl.Int64).to_numpy().tobytes())
+        return np.mean(
+            [
+                macro_f1_of(rows, weights_BG[:, groups.search_sorted(rows["group"]).to_numpy()])
+                for _, rows in found[place].group_by("repeat", maintain_order=True)
+            ],
+            axis=0,
+        )
 
+    of_one = [*PLACE, "condition", "source", "fraction"]
+    best = best.group_by(of_one, maintain_order=True).agg(pl.col("macro_f1", "training_examples").mean())
     native = best.filter(condition="native").sort("fraction")
     curves = {place: group for place, group in native.group_by(PLACE, maintain_order=True)}
     rows = []
     for row in best.filter(pl.col("condition") != "native", fraction=1.0).iter_rows(named=True):
         place = tuple(row[name] for name in PLACE)
-        if place not in curves:
+        own = row["condition"] == JOINT and row["target"] in learnt[row["scenario"]]
+        if place not in curves or own:
             continue
         curve = curves[place]
         native_FB = np.array([f1_B(*place, "native", row["target"], share) for share in curve["fraction"]])

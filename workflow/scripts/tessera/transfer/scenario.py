@@ -16,11 +16,11 @@ import scipy.sparse as sp
 from tessera.base import hive
 from tessera.base.errors import TesseraError, shorten
 from tessera.examples.examples import load_examples, read_examples
-from tessera.examples.splits import assign_parts, check_folds, classes, joined, nested
-from tessera.features.kind import Kind, Stored
+from tessera.examples.splits import assign_parts, check_folds, classes, joined, nested, resplit
+from tessera.features.kind import Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space
-from tessera.probes.fit import fit_probe
+from tessera.probes.fit import Folds, fit_probe
 from tessera.probes.metrics import resample_weights, score
 from tessera.study.paths import JOINT
 from tessera.study.study import Study
@@ -49,6 +49,7 @@ class Transfer:
         targets: the data sets to test on.
         translated: target → data set with the same ids, whose texts are translations of the target's.
         fractions: shares of the training splits, nested in one another.
+        repeat: number of the re-drawn split of those data sets that `repeats` says have as many; others keep theirs.
 
     Raises:
         TesseraError: labels or ids do not match, or a fraction leaves a class too small for the folds.
@@ -66,9 +67,14 @@ class Transfer:
         folds: int,
         resamples: int,
         C: list[float],
+        repeat: int = 0,
+        repeats: dict[str, int] | None = None,
     ):
-        self.examples = {data: frame.sort("example") for data, frame in examples.items()}
-        self.sources, self.seed, self.folds = sources, seed, folds
+        drawn = {data: repeat if repeat < (repeats or {}).get(data, 1) else 0 for data in examples}
+        self.examples = {
+            data: resplit(frame.sort("example"), seed=seed, repeat=drawn[data]) for data, frame in examples.items()
+        }
+        self.sources, self.seed, self.folds, self.repeat = sources, seed, folds, repeat
         self.fractions = sorted(float(fraction) for fraction in fractions)
         self.grid = [float(value) for value in C]
         training = [self.examples[source].filter(split="train") for source in sources]
@@ -117,7 +123,7 @@ class Transfer:
         rows, frames = {}, []
         for source in self.sources:
             frame = self.examples[source].with_row_index("row").filter(split="train")
-            frame = frame.filter(nested(frame, fraction, seed=self.seed))
+            frame = frame.filter(nested(frame, fraction, seed=self.seed, repeat=self.repeat))
             rows[source] = frame["row"].to_numpy()
             if len(self.sources) > 1:  # ids and groups of one data set mean nothing in another
                 own = {name: pl.lit(f"{source}:") + pl.col(name).cast(pl.String) for name in ("id", "group")}
@@ -135,19 +141,8 @@ class Transfer:
             "rows": rows,
             "texts": chosen["text"].unique(),
             "label_E": np.array([number[label] for label in chosen["label"]]),
-            "fold_E": assign_parts(chosen, self.folds, seed=self.seed, purpose="folds"),
+            "fold_E": assign_parts(chosen, self.folds, seed=self.seed, repeat=self.repeat, purpose="folds"),
         }
-
-    def probe(
-        self, kind: Kind, stored: dict[str, Stored], values: dict[str, list[str]]
-    ) -> Iterator[tuple[dict[str, str], dict[str, pl.DataFrame]]]:
-        """Every transferred cell of a job, its place on the kind's axes in front; `stored` has the data sets."""
-        for pooling in values.get("pooling", [None]):
-            features = {data: kind.load(one, pooling) for data, one in stored.items()}
-            for threshold in values.get("threshold", [None]):
-                place = {"pooling": pooling, "threshold": threshold}
-                found = self.run(features, partial(kind.space, **place))
-                yield {axis: place[axis] for axis in kind.transfer_axes}, found
 
     def run(self, features: dict[str, Features], fit_space: Callable[[Features], Space]) -> dict[str, pl.DataFrame]:
         """Fit one probe per fraction, score it on every target.
@@ -167,12 +162,14 @@ class Transfer:
             train = stack([features[source][rows] for source, rows in subset["rows"].items()])
             space = fit_space(train)
             train_EK = space.apply(train)
-            probe = fit_probe(train_EK, subset["label_E"], subset["fold_E"], self.classes, self.grid)
+            folds = Folds(train, subset["label_E"], subset["fold_E"], fit_space)
+            probe = fit_probe(train_EK, subset["label_E"], folds, self.classes, self.grid)
             for test in self.tests:
                 probability_EC = probe.probabilities(space.apply(features[test.data][test.rows]))
-                place = {"target": test.target, "condition": test.condition, "fraction": fraction}
+                place = {"repeat": self.repeat, "target": test.target}
+                place |= {"condition": test.condition, "fraction": fraction}
                 about = {"training_examples": train_EK.shape[0], "n_features": train_EK.shape[1], "C": probe.C}
-                about["C_at_edge"] = probe.C in (min(self.grid), max(self.grid))
+                about["C_at_edge"] = probe.C_at_edge
                 about |= {"cv_macro_f1": probe.cv_macro_f1, "examples": len(test.rows), "converged": probe.converged}
                 about["texts_in_training"] = test.text_E.is_in(subset["texts"].implode()).sum()
                 scores.append({**place, **score(test.label_E, probability_EC, test.weights_BE), **about})
@@ -192,12 +189,27 @@ def transfer_cells(
     values: dict[str, list[str]],
     scenario: dict,
     settings: dict,
+    repeats: dict[str, int] | None = None,
 ) -> Iterator[tuple[dict[str, str], dict[str, pl.DataFrame]]]:
-    """Every transferred cell of a kind of features at one place, from the files of its data sets."""
-    read = {hive.keys(file)["data"]: file for file in examples}
-    transfer = Transfer({data: read_examples(file) for data, file in read.items()}, **scenario, **settings)
+    """Every transferred cell of a kind of features at one place, with all its repeats, its place on the axes in front.
+
+    From the files of its data sets. A scenario has as many repeats as the data set with most; one with a single split
+    keeps it in each.
+    """
+    read, one = {hive.keys(file)["data"]: file for file in examples}, kind(name)
+    frames = {data: read_examples(file) for data, file in read.items()}
+    known = {data: (repeats or {}).get(data, 1) for data in read}
+    several = [
+        Transfer(frames, **scenario, **settings, repeat=repeat, repeats=known) for repeat in range(max(known.values()))
+    ]
     stored = {data: Stored(Path(file), hive.at(files, data=data), place) for data, file in read.items()}
-    return transfer.probe(kind(name), stored, values)
+    for pooling in values.get("pooling", [None]):
+        features = {data: one.load(part, pooling) for data, part in stored.items()}
+        for threshold in values.get("threshold", [None]):
+            here = {"pooling": pooling, "threshold": threshold}
+            found = [transfer.run(features, partial(one.space, **here)) for transfer in several]
+            whole = {part: pl.concat([tables[part] for tables in found]) for part in found[0]}
+            yield {axis: here[axis] for axis in one.transfer_axes}, whole
 
 
 def check_scenarios(study: Study) -> None:
@@ -213,9 +225,12 @@ def check_scenarios(study: Study) -> None:
             continue  # the jobs check them
         frames = {data: load_examples(data, study.datasets[data], seed=study.seed, decode=False) for data in needed}
         kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
-        for sources in [*([source] for source in spec["sources"]), *([spec["sources"]] if spec["joint"] else [])]:
+        asked = [([source], kept) for source in spec["sources"]] + ([(spec["sources"], kept)] if spec["joint"] else [])
+        native = {"translated": {}, "fractions": spec["fractions"]}
+        asked += [([one], native | {"targets": [one]}) for one in spec["targets"] if one not in spec["sources"]]
+        for sources, targets in asked:
             try:
-                Transfer(frames, sources, **kept, **settings)
+                Transfer(frames, sources, **targets, **settings)
             except TesseraError as error:
                 raise TesseraError(f"config key transfers.{name}: {error}") from None
 
