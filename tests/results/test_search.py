@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import polars as pl
 import pytest
-from tessera.results.search import chances, curve, ranked
+from tessera.probes.verdicts import Scored, contrast
+from tessera.results.search import TestSplit, chances, curve, ranked
 from tessera.study.grid import CELL
 
 
@@ -34,3 +35,23 @@ def test_the_expected_best_of_k_is_the_mean_over_all_subsets(budget):
     assert found["cells_searched"].to_list() == [1, 2, 3, 4, 5]
     assert found["macro_f1"][budget - 1] == pytest.approx(np.mean(best))
     assert chances(5, budget).sum() == pytest.approx(1)
+
+
+def test_sides_of_one_dictionary_share_its_draws():
+    """Binarised against real-valued latents of the same SAEs: the luck of a draw is on both sides, and cancels."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for draw, right in enumerate((0.6, 0.75, 0.9)):
+        hits = generator.random(400) < right
+        for threshold in ("none", "1.0"):
+            place = dict.fromkeys(CELL) | {"features": "sae", "model": "m", "width": "64", "threshold": threshold}
+            for n, hit in enumerate(hits):
+                said = {"id": str(n), "group": n, "label": "a", "predicted": "a" if hit else "b"}
+                rows.append(place | {"draw": draw, "repeat": 0} | said)
+    frame = pl.DataFrame(rows, schema_overrides=dict.fromkeys(CELL, pl.String), infer_schema_length=None)
+    tests = TestSplit(frame.with_columns(layer=pl.lit(1)))
+    ranking = [{0: [cell]} for cell in tests.draws]
+    effect = contrast(*(tests.scored(one) for one in ranking))
+    assert [len(draws) for draws in effect.draws_D] == [3] and effect.error == 0
+    alone = contrast(tests.scored(ranking[0]), Scored(np.zeros((3, 1)), np.zeros((1, 400))))
+    assert len(alone.draws_D) == 2 and alone.error > 0.06

@@ -18,8 +18,18 @@ CELL = {
     "density": 0.5,
     "converged": True,
     "C_at_edge": False,
+    "control": False,
+    "draw": 0,
 }
-SAE = {"model": "m", "layer": 2, "width": "1k", "l0_on_data": 70.0, "published_l0": 71.0, "warning": None, "dead": 0.0}
+SAE = {
+    "model": "m",
+    "layer": 2,
+    "width": "1k",
+    "l0_on_data": 70.0,
+    "published_l0": 71.0,
+    "warning": None,
+    "dead": 0.0,
+} | {"draw": 0}
 NORMS = {"model": "m", "layer": 2, "tokens": 1000, "massive": 0.0, "massive_first": None}
 SPLIT = {
     "data": "d",
@@ -111,6 +121,14 @@ def test_each_doubt_is_counted(planted, row):
     assert table(**planted) == [row]
 
 
+def test_what_was_drawn_once_is_named():
+    trained, control = SAE | {"architecture": "jumprelu"}, CELL | {"model": "r", "control": True}
+    once = [("drawn once", "r, control", 1, 1, None), ("drawn once", "m, its SAEs", 1, 1, None)]
+    assert table(cells=[CELL, control], saes=[trained, trained | {"model": "r"}]) == once
+    again = [one | {"draw": draw} for one in (trained, control) for draw in (0, 1)]
+    assert table(cells=[CELL, *again[2:]], saes=again[:2]) == []
+
+
 def test_a_cell_counts_once_however_many_splits_it_is_scored_on():
     cells = [CELL | {"C_at_edge": True, "split": split} for split in ("test", "shifted")]
     assert [row[2:4] for row in table(cells=cells)] == [(1, 1)]
@@ -128,7 +146,7 @@ def test_serious_warnings_come_first():
 
 
 def test_a_study_without_saes():
-    no_saes = pl.DataFrame(schema={key: pl.String for key in SAE if key != "dead"})
+    no_saes = pl.DataFrame(schema={key: pl.String for key in SAE if key != "dead"} | {"draw": pl.Int64})
     norms, splits = pl.DataFrame([NORMS], schema_overrides={"massive_first": pl.Float64}), pl.DataFrame([TRAIN, SPLIT])
     found = warning_table(pl.DataFrame([CELL]), no_saes, norms, splits, fact_table(FACTS))
     assert found.is_empty()

@@ -20,7 +20,7 @@ DIFFS = {name: text.split("```diff\n")[1].partition("```")[0] for name, _, text 
 
 # A study of two data sets, to be planned and not to be run.
 STUDY = {
-    "models": {"m": {"path": "model", "saes": "s", "passes": [{0: [16]}]}},
+    "models": {"m": {"path": "model", "saes": "s", "passes": [{0: [64]}]}},
     "saes": {"s": {"train": {"texts": ["d"]}}},
     "datasets": {"d": {"path": "d.csv"}, "e": {"path": "e.csv"}},
     "transfers": {"t": {"sources": ["d"], "targets": ["d", "e"]}},
@@ -87,12 +87,13 @@ from tessera.results.writing import Writer
 from tessera.study.grid import CELL
 study = load(config)
 outputs = results.outputs(study, "tables")
-assert results.pages(study).index("confusions") == results.pages(study).index("best") + 1
+assert results.pages(study).index("confusions") == results.pages(study).index("search") + 1
 assert [file for file in results.every_figure(study) if "confusions" in file and file.endswith("png")]
 place = {axis: ["tfidf" if axis == "features" else "d" if axis == "data" else None] for axis in CELL}
 names = {"contestant": ["TF-IDF"], "split": ["test"]}
 best = pl.DataFrame(place | names, schema_overrides=dict.fromkeys(CELL, pl.String))
-told = pl.DataFrame({"split": ["test"] * 3, "label": ["a", "a", "b"], "predicted": ["a", "b", "b"]})
+fit = {"draw": [0] * 3, "repeat": [0] * 3, "split": ["test"] * 3}
+told = pl.DataFrame(fit | {"label": ["a", "a", "b"], "predicted": ["a", "b", "b"]})
 table = confusions(best, best.select(CELL).join(told, how="cross").lazy())
 Writer(outputs, []).write(confusions=table)
 table = pl.read_parquet(outputs["confusions"])
@@ -111,7 +112,7 @@ from types import SimpleNamespace
 from tessera.base.files import write_parquet
 from tessera.study import paths
 study = load(config)
-place = {"model": "m", "layer": "0", "width": "16"}
+place = {"model": "m", "layer": "0", "width": "64"}
 files = cells.every_firing(study)
 assert files == [paths.FIRING.format(data=data, **place) for data in "de"]
 tokens = pa.table({"latent": pa.array([[3, 5], [], [5]], pa.list_(pa.uint32()))})

@@ -17,6 +17,7 @@ with script(snakemake) as log:
     scores = tables.with_control(merged, params.controls)
     predictions = tables.with_draws(merging.merge_cells(inputs.predictions), params.drawn)
     saes = tables.sae_table(inputs.summaries, inputs.qualities, params.published_l0)
+    saes = tables.with_draws(saes, params.drawn)
     norms = tables.norm_table(inputs.summaries)
     described = {data: describe(read_examples(hive.one(inputs.examples, data=data))) for data in params.datasets}
     datasets = tables.data_table(described, inputs.summaries)

@@ -80,7 +80,7 @@ class Effect:
         if self.error == 0:
             return self.difference, self.difference
         half = self.error * quantile(level, self.freedom)
-        return self.difference - half, self.difference + half
+        return max(-1.0, self.difference - half), min(1.0, self.difference + half)  # no score differs by more
 
 
 def quantile(level: float, freedom: float) -> float:
@@ -118,18 +118,19 @@ def of_draws(difference_D: np.ndarray) -> Part:
 class Scored:
     """A contestant on one test split: its score in each draw and repeat, and the influence of each group of examples.
 
-    influence_RG: mean over draws; 0 of groups that the repeat does not test.
+    influence_RG: mean over draws; 0 of groups that the repeat does not test. drawn: what has the draws.
     """
 
     value_DR: np.ndarray
     influence_RG: np.ndarray
+    drawn: frozenset = frozenset()
 
 
 def contrast(left: Scored, right: Scored) -> Effect:
     """The difference of two contestants on the same test examples."""
     difference_R = left.value_DR.mean(axis=0) - right.value_DR.mean(axis=0)
     influence_RG = left.influence_RG - right.influence_RG
-    if len(left.value_DR) == len(right.value_DR):  # one dictionary under both, maybe: each draw by itself
+    if left.drawn & right.drawn:  # one dictionary under both: each draw by itself
         draws_D = [left.value_DR.mean(axis=1) - right.value_DR.mean(axis=1)]
     else:
         draws_D = [left.value_DR.mean(axis=1), -right.value_DR.mean(axis=1)]

@@ -200,7 +200,7 @@ TABLES = {
             "saes",
             "tables",
             "SAE: L0, variance explained, dead latents",
-            ("model", "layer", "width", "hook", "l0_on_data", "tokens", "published_l0", "warning"),
+            ("model", "layer", "width", "draw", "hook", "l0_on_data", "tokens", "published_l0", "warning"),
             varying="architecture|variance_explained|variance_explained_per_token|l0|dead|dense|held_out_tokens",
             about="Per SAE: measured L0 (mean number of active latents per pooled token) beside the published one; "
             "of SAEs trained here, the share of variance explained, L0 and shares of dead and dense latents on "

@@ -38,6 +38,7 @@ class TestSplit:
     __test__ = False
 
     def __init__(self, predictions: pl.DataFrame, place: list[str] = CELL):
+        self.place = place
         self.repeats = predictions["repeat"].unique().sort().to_list()
         groups = predictions.group_by("group").agg(pl.col("id").min()).sort("id")
         self.groups = groups["id"].to_list()  # by their smallest id
@@ -80,7 +81,12 @@ class TestSplit:
                     value, influence_E = score(label_E, predicted_E)
                     value_DR[draw, column] += chance * value
                     influence_RG[column] += chance / draws * summed(influence_E, group_E, len(self.groups))
-        return Scored(value_DR, influence_RG)
+        drawn = {cell for cells in ranking.values() for cell in cells if len(self.draws[cell]) > 1}
+        return Scored(value_DR, influence_RG, frozenset(map(self._owner, drawn)))
+
+    def _owner(self, cell: tuple) -> tuple:
+        """What of a cell is drawn: the weights of its model, the dictionary of its width."""
+        return tuple(cell[self.place.index(key)] for key in ("model", "layer", "width") if key in self.place)
 
     def chance(self, ranking: dict[int, list[tuple]]) -> Scored:
         """Of predictions as frequent as those of the best cells that know nothing of the labels."""

@@ -20,10 +20,11 @@ def of_study(
     provenance: pl.DataFrame,
 ) -> dict[str, pl.DataFrame]:
     """What the rule tables writes, table by table: of all cells merged, and of the tables of those names."""
+    best = best_cells(scores)
     return {
         "scores": scores,
         "cells": cells_table(scores),
-        "best": best_cells(scores),
+        "best": best,
         "search": search_table(scores),
         "classes": per_class(predictions),
         "predictions": predictions.collect(),

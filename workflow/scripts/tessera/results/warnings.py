@@ -25,6 +25,7 @@ ADVICE = {
     "empty feature matrices": "no latent is on in any training text: such a probe guesses",
     "probes that did not converge": "their scores depend on where the solver stopped",
     "C at the edge of its grid": "a longer list under probe.C may score better",
+    "drawn once": "the luck of this draw is in every claim about it, and in no interval: give it draws: 3",
     "dead latents": "they fire on no held-out token: give the SAE more tokens or steps, or fewer latents",
     "dense latents": "they fire on over half of the held-out tokens and tell few apart: give the SAE more tokens or "
     "steps, or a smaller k",
@@ -40,6 +41,7 @@ def warning_table(
     """
     cells = scores.filter(split="test")
     rows = [*_origins(provenance), *_of_data(datasets), *_of_tokens(norms), *_of_cells(cells), *_of_saes(saes)]
+    rows += _drawn_once(cells, saes)
     schema = {"warning": pl.String, "where": pl.String, "count": pl.Int64, "of": pl.Int64, "such_as": pl.String}
     table = pl.DataFrame(rows, schema=schema, orient="row").filter(pl.col("count") > 0)
     order = pl.col("warning").replace_strict(list(ADVICE), range(len(ADVICE)), return_dtype=pl.Int64)
@@ -125,6 +127,18 @@ def _of_saes(saes: pl.DataFrame) -> list[tuple]:
         latents = parse_width(sae["width"])
         for doubt in ("dead", "dense"):
             rows.append((f"{doubt} latents", where, round((sae.get(doubt) or 0) * latents), latents, None))
+    return rows
+
+
+def _drawn_once(cells: pl.DataFrame, saes: pl.DataFrame) -> list[tuple]:
+    """Controls, and SAEs of trained models that were trained here, with one draw alone."""
+    controls = cells.filter(pl.col("control"))
+    trained = saes.filter(~pl.col("model").is_in(controls["model"].unique().implode()))
+    trained = trained.filter(pl.col("architecture").is_not_null()) if "architecture" in saes.columns else saes.clear()
+    rows = []
+    for what, found in (("control", controls), ("its SAEs", trained)):
+        for (model,), draws in found.group_by("model", maintain_order=True):
+            rows.append(("drawn once", f"{model}, {what}", int(draws["draw"].max() == 0), 1, None))
     return rows
 
 
