@@ -3,14 +3,17 @@
 import numpy as np
 import polars as pl
 import pytest
+import yaml
+from refusals import fails
 from scipy import stats
 from sklearn.metrics import f1_score
 from tessera.probes import verdicts
 from tessera.probes.influence import chance_macro_f1
-from tessera.results.claims import SCHEMA, Cells, Contrast, Side, between, judge, of_matches, together
+from tessera.results.claims import PRIMARY, SCHEMA, Cells, Contrast, Side, between, judge, of_matches, together
 from tessera.results.contestants import ALL, THESE
 from tessera.results.search import TestSplit
 from tessera.results.tables import behaviour_table
+from tessera.study.config import SCHEMA as CONFIG
 from tessera.study.grid import CELL
 
 
@@ -58,8 +61,10 @@ def test_verdicts():
 def test_others_share_a_hundredth_where_the_primary_claim_is_undecided():
     pairs = [contrast(answers(0.8), answers(0.8, seed=2), "first"), contrast(answers(0.8), answers(0.8, seed=1), "b")]
     assert judge(pairs, "first")["level"].to_list() == pytest.approx([0.95, 0.99])
-    assert judge(pairs, "absent")["level"].to_list() == pytest.approx([0.975, 0.975])
-    assert judge(pairs, "absent")["role"].to_list() == ["secondary"] * 2
+    assert judge(pairs, PRIMARY)["level"].to_list() == pytest.approx([0.975, 0.975])
+    assert judge(pairs, PRIMARY)["role"].to_list() == ["secondary"] * 2
+    fails(lambda: judge(pairs, "frist"), "claims.primary", "'frist'", "there: first, b")
+    assert yaml.safe_load(CONFIG.read_text())["properties"]["claims"]["properties"]["primary"]["default"] == PRIMARY
 
 
 def test_data_sets_to_come_and_these():

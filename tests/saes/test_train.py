@@ -18,7 +18,7 @@ from tessera.base.errors import TesseraError
 from tessera.saes import training
 from tessera.saes.encoders import Scratch, load_encoder
 from tessera.saes.preparing import prepare
-from tessera.saes.training import ARCHITECTURES, batches, train
+from tessera.saes.training import ARCHITECTURES, _between, batches, train
 
 TOKENS, DIRECTIONS, WIDTH, K = 4000, 32, 64, 4
 STEPS = 60
@@ -344,3 +344,15 @@ def test_wider_than_there_are_tokens(tmp_path):
     np.save(tmp_path / "few.npy", make_tokens()[:304])
     quality = train(tmp_path / "few.npy", tmp_path / "sae", **OPTIONS | {"width": 512, "steps": 3})
     assert np.isfinite(quality["variance_explained"][0])
+
+
+def test_a_threshold_stands_between_two_activations():
+    """As many values exceed it as are wanted, to a thousandth, and rounding moves none of them across."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(100_000, generator=generator)
+    tied = torch.cat([values, torch.full((40,), 0.5)])  # equal prefixes give equal activations
+    for several, wanted in ((values, 32_000), (tied, 50_000), (values[:50], 20)):
+        threshold = _between(several, wanted)
+        assert (several > threshold).sum() == pytest.approx(wanted, rel=2e-3, abs=3)
+        assert (several - threshold).abs().min() > 5e-6
+    assert _between(values[:5], 5) < values[:5].min()

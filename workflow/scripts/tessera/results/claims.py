@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS
 from tessera.probes import verdicts
 from tessera.probes.verdicts import Effect, Scored
@@ -83,6 +84,9 @@ def judge(contrasts: list[Contrast], primary: str | None = None) -> pl.DataFrame
     The primary claim's first row (for data sets to come, where there are several) is tested at .05; all other rows are
     corrected together (`verdicts.levels`). `holds` says that the whole interval of left − right, in macro F1, lies
     above zero, `fails` below; else the data leave it `undecided`.
+
+    Raises:
+        TesseraError: the study has no such claim, and it is not the one by default.
     """
     rows, effects, equals = [], [], []
     for claim in dict.fromkeys(contrast.claim for contrast in contrasts):
@@ -114,8 +118,14 @@ def judge(contrasts: list[Contrast], primary: str | None = None) -> pl.DataFrame
 
 
 def _primary(rows: list[dict], claim: str | None) -> int | None:
-    """Number of the row that is tested first; none where a study has no such claim and did not ask for one."""
-    return next((number for number, row in enumerate(rows) if row["claim"] == claim), None)
+    """Number of the row that is tested first; none where a study lacks the claim that is primary by default."""
+    names = [row["claim"] for row in rows]
+    if claim in names:
+        return names.index(claim)
+    if claim in (None, PRIMARY):
+        return None
+    there = ", ".join(dict.fromkeys(names))
+    raise TesseraError(f"config key claims.primary: {claim!r} is no claim of this study; there: {there}")
 
 
 def _row(one: Contrast) -> dict:
@@ -160,6 +170,7 @@ def together(claim: str, found: pl.DataFrame, parts: list[str]) -> pl.DataFrame:
 
 
 SAE_TITLE = KINDS["sae"].title
+PRIMARY = f"{SAE_TITLE} > {KINDS['hidden'].title}"  # by default, as config.schema.yaml says
 SAE, EVERY_LATENT = CONTESTANTS[SAE_TITLE], pl.col("selection") == "none"
 BINARISED = SAE & (pl.col("threshold") != "none")
 REAL = SAE & (pl.col("threshold") == "none")
