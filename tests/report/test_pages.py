@@ -62,9 +62,9 @@ def test_an_empty_table_is_a_page_too():
 def test_the_study_page_holds_config_and_versions():
     facts = pl.DataFrame([["library", "torch", "activations", "2.13.0"]], schema=["kind", "name", "item", "value"],
                          orient="row")  # fmt: skip
-    scores = pl.DataFrame({"split": ["test", "test", "shift"]})
-    study = study_of(models={"m": {}}, datasets={"d": {}, "e": {}}, probe={"note": "<script>"}, seed=3)
-    page = pages.study_page(study, {"scores": scores, "provenance": facts})
+    cells = pl.DataFrame({"split": ["test", "test", "shift"]})
+    study = study_of(models={"m": {"passes": []}}, datasets={"d": {}, "e": {}}, probe={"note": "<script>"}, seed=3)
+    page = pages.study_page(study, {"cells": cells, "provenance": facts})
     assert "1 models, 2 data sets, 2 cells." in page
     assert "seed: 3" in page and "library torch (activations): 2.13.0" in page
     assert "&lt;script&gt;" in page and "<script>" not in page

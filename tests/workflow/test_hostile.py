@@ -237,7 +237,7 @@ FILES = {
     "an open quote": ("d.csv", PLAIN + b'"open,yes\n', "d.csv"),
     "a header alone": ("d.csv", HEADER, "datasets.d", "no rows"),
     "blank lines alone": ("d.csv", b"\n\n\n", "datasets.d"),
-    "a header twice": ("d.csv", b"text,text\n" + b"a,b\n" * 20, "datasets.d.label", "'label'"),
+    "a header twice": ("d.csv", b"text,text\n" + b"a,b\n" * 20, "datasets.d.path", "two columns named 'text'"),
     "one example": ("d.csv", HEADER + b"a,yes\n", "datasets.d"),
     "two examples": ("d.csv", HEADER + b"a,yes\nb,no\n", "datasets.d"),
     "bytes of no text": ("d.csv", bytes(range(256)) * 20, "datasets.d"),
@@ -309,9 +309,9 @@ def test_a_data_file_that_is_none(tmp_path, kind):
 
 
 def test_strange_data_that_are_good(tmp_path):
-    """Kept as they are: a text of a megabyte, NUL bytes, emoji and lone marks in texts and ids, a byte order mark."""
+    """Kept as they are: a text of a megabyte, control characters, emoji and lone marks, a byte order mark."""
     ids = [f"🙂{number}\u202e" for number in range(60)]
-    texts = ["x" * 2**20, "a\0b", "🙂", "\ufeffmark", *(f"text {number}" for number in range(56))]
+    texts = ["x" * 2**20, "a\x01b", "🙂", "\ufeffmark", *(f"text {number}" for number in range(56))]
     frame = rows(id=ids, text=texts)
     found = examples(tmp_path / "d.csv", b"\xef\xbb\xbf" + csv(frame.select("text", "label", "id")))
     assert found["text"].to_list() == texts

@@ -45,7 +45,7 @@ def test_cheap_jobs_share_a_slurm_job():
 
 @pytest.mark.parametrize("rule", [rule for rule, body in RULES.items() if "script:" in body])
 def test_a_retry_asks_for_more(rule):
-    assert re.search(r"resources:\n +mem_mb=grows\(\d+\),\n +runtime=grows\(\d+\),\n", RULES[rule])
+    assert re.search(r"resources:\n +mem_mb=grows\(\d+\),\n +runtime=grows\(\d+( \* STUDY.repeats)?\),\n", RULES[rule])
     assert "retries" not in RULES[rule]
 
 

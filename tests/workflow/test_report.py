@@ -19,9 +19,22 @@ from tessera.results.provenance import read_facts
 
 ROOT = Path(__file__).parents[2]
 REPORT = ("--report", "results/report.html", "--report-after-run", "report")
-FIGURES = ("baselines", "layer width", "pooling threshold", "claims")
+FIGURES = ("baselines", "layer width", "pooling threshold", "claims", "search")
 PAGES = (
-    *("study", "warnings", "best", "claims", "scores", "classes", "saes", "norms", "datasets", "provenance"),
+    *(
+        "study",
+        "warnings",
+        "best",
+        "search",
+        "claims",
+        "scores",
+        "cells",
+        "classes",
+        "saes",
+        "norms",
+        "datasets",
+        "provenance",
+    ),
     "runtimes",
 )
 

@@ -123,7 +123,9 @@ def test_every_transfer_is_in_the_tables(transferred):
         )
         csv = pl.read_csv(transferred / f"results/tables/{name}.csv")
         assert csv.shape == tables[name].shape and csv.columns == tables[name].columns
-    assert len(tables["crossings"]) == len(cells) * sum(condition != "native" for *_, condition in pairs)
+    assert len(tables["crossings"]) == len(cells) * sum(
+        condition in ("source", "translated") for *_, condition in pairs
+    )
     cell = ["features", "model", "layer", "width", "pooling", "threshold"]
     native = tables["transfer"].filter(condition="native", fraction=1.0).with_columns(data="target")
     all_latents = pl.col("selection").is_null() | (pl.col("selection") == "none")
@@ -178,7 +180,7 @@ def test_a_target_touches_no_features(transferred):
     before = (transferred / "study.yaml").read_text()
     change(transferred, lambda config: config["transfers"]["move"].update(targets=["weather", "own", "moved"]))
     jobs = planned(transferred, *MOVED)
-    assert jobs == {"transfer_sae": 3, "transfer_tfidf": 3, "transfer_tables": 1, "draw_transfer_tables": 1}
+    assert jobs == {"transfer_sae": 4, "transfer_tfidf": 4, "transfer_tables": 1, "draw_transfer_tables": 1}
     (transferred / "study.yaml").write_text(before)
 
 

@@ -54,8 +54,8 @@ def claims(found: pl.DataFrame) -> plt.Figure:
         axis.set_yticks(range(len(names)), names)
         for label, name in zip(axis.get_yticklabels(), names, strict=True):
             label.set_fontweight("bold" if "primary" in found.filter(claim=name)["role"] else "normal")
-        low, high = found["difference"].min() - 0.05, found["difference"].max() + 0.05
-        axis.set_xlim(min(low, -0.1), max(high, 0.1))
+        differences = found["difference"].drop_nulls().to_list()
+        axis.set_xlim(min([*differences, -0.05]) - 0.05, max([*differences, 0.05]) + 0.05)
         axis.set_ylim(len(names) - 0.5, -0.6)
         axis.set_xlabel("difference in macro F1 (left − right)")
         handles = [

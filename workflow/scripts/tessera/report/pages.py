@@ -87,7 +87,7 @@ def _cell(value: object, low: float | None = None, high: float | None = None) ->
 def study_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
     """The config with its defaults filled in, what was computed, and with which code."""
     counts = {"models": len(study.models), "data sets": len(study.datasets)}
-    counts["cells"] = tables["scores"].filter(split="test").height
+    counts["cells"] = tables["cells"].filter(split="test").height
     code = tables["provenance"].filter(pl.col("kind").is_in(["code", "library", "config"]))
     lines = [f"{kind} {name} ({item}): {value}" for kind, name, item, value in code.iter_rows()]
     numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
