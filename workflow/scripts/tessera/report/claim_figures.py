@@ -74,13 +74,13 @@ def search(table: pl.DataFrame) -> plt.Figure:
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(COLUMN, 2.2))
-        for number, name in enumerate(CONTESTANTS):
+        for name in (name for name in CONTESTANTS if name in table["contestant"]):
             mine = table.filter(contestant=name)
             points = (
                 mine.group_by("cells_searched").agg(pl.col("macro_f1").mean(), sets=pl.len()).sort("cells_searched")
             )
             points = points.filter(pl.col("sets") == mine["data"].n_unique())  # a mean over fewer is another line
-            colour, marker = look(number)
+            colour, marker = look(list(CONTESTANTS).index(name))
             axis.plot(*points.select("cells_searched", "macro_f1"), color=colour, marker=marker, label=name)
         axis.set_xscale("log", base=2)
         axis.set_xlabel("cells searched")
