@@ -293,22 +293,60 @@ def test_of_transfer(study):
     assert set(found["on"]) == {"s: a → b"}
 
 
-def test_claims_of_matches_stand_in_the_same_table():
+DIFFERENCES = {"random match": (0.3, 0.2), "random directions": (0.1, 0.08), "random SAEs": (0.2, 0.05)}
+
+
+def of_one_match(differences, error=0.01, ridge=(-0.2, -0.1)):
+    """The claims of a match in a study without any other."""
     place = {"match": "t", "data": "d", "source": "m/3/512", "target": "n/3/512", "pairing": "one_to_one"}
-    place |= {"pooling": "sum", "threshold": "none", "selection": "none"}
-    rows = [
-        ("one_to_one > random match", 0.3, None),
-        ("one_to_one > random directions", 0.1, "undecided"),
-        ("one_to_one > ridge map", -0.2, "fails"),
-        ("latents transfer", None, "undecided"),
-    ]
-    numbers = ("difference", "difference_low", "difference_high", "level")
-    frame = [place | dict.fromkeys(numbers, value) | {"claim": claim, "verdict": said} for claim, value, said in rows]
-    found = of_matches(pl.DataFrame(frame))
+    place |= {"pooling": "sum", "threshold": "none", "selection": "none", "examples": 100, "draws": 5}
+    rows = []
+    for against, values in {**differences, "ridge map": ridge}.items():
+        for metric, value in zip(("macro_f1", "roc_auc"), values, strict=True):
+            effect = verdicts.Effect(value, [verdicts.Part(error**2, 50)])
+            about = {"against": against, "metric": metric, "difference": value, "error": error, "freedom": 50.0}
+            rows.append(place | about | {"p": effect.p})
+    return judge([], None, of_matches(pl.DataFrame(rows)))
+
+
+def test_claims_of_matches_stand_in_the_same_table():
+    found = of_one_match(DIFFERENCES)
     assert dict(found.schema) == SCHEMA
-    assert found.select("claim", "difference", "verdict").rows() == [
-        ("matched latents > random directions", 0.1, "undecided"),
-        ("matched latents > ridge map", -0.2, "fails"),
-        ("latents transfer: matched latents", 0.1, "undecided"),
+    assert found.select("claim", "difference", "metric", "verdict").rows() == [
+        ("latents transfer: matched latents", 0.05, "roc_auc", "holds"),
+        ("matched latents > ridge map", -0.1, "roc_auc", "fails"),
     ]
     assert found["on"][0] == "t: d, m/3/512 → n/3/512"
+    assert found["right"].to_list() == ["n/3/512, random SAEs", "n/3/512, ridge map"]
+    assert sorted(found["level"]) == [0.95, 0.975]  # one family of two (Holm)
+
+
+@pytest.mark.parametrize(
+    ("control", "said"),
+    [
+        ((0.2, 0.05), "holds"),
+        ((0.2, 0.001), "undecided"),
+        ((0.2, -0.2), "undecided"),  # a shift of decisions, or luck: the two metrics disagree
+        ((-0.2, -0.1), "fails"),
+        ((-0.2, -0.001), "undecided"),
+    ],
+)
+def test_a_match_needs_every_control_in_both_metrics(control, said):
+    for name in DIFFERENCES:
+        found = of_one_match({**DIFFERENCES, name: control}, ridge=(0, 0))
+        assert found["verdict"][0] == said, name
+    low, high = found.select("difference_low", "difference_high").row(0)
+    assert (low > 0 or high < 0) == (said in ("holds", "fails")) or control[0] * control[1] < 0
+
+
+def test_a_match_without_one_of_its_controls_claims_nothing():
+    found = of_one_match({name: DIFFERENCES[name] for name in ("random match", "random directions")})
+    assert found["claim"].to_list() == ["matched latents > ridge map"]
+
+
+def test_a_control_that_is_better_is_one_of_three():
+    """By chance alone one of three controls is better three times as often as a certain one."""
+    differences = {**DIFFERENCES, "random SAEs": (-0.025, -0.025)}
+    p = verdicts.Effect(-0.025, [verdicts.Part(0.01**2, 50)]).p
+    found = of_one_match(differences, ridge=(1, 1))
+    assert found["p"][0] == pytest.approx(3 * p)

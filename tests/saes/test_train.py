@@ -118,6 +118,21 @@ def test_same_seed_same_bytes(trained, cache, tmp_path):
     assert weights(tmp_path / "other") != weights(trained[0])
 
 
+def test_without_a_step_the_weights_are_random_and_as_sparse_as_asked_for(cache, tmp_path):
+    """Thresholds alone know the tokens, and its decoder is that of no data at all."""
+    tokens_ND, decoders = np.load(cache), []
+    for number, centre in enumerate((0, 5)):
+        np.save(tmp_path / "some.npy", tokens_ND + centre)
+        found = train(tmp_path / "some.npy", tmp_path / f"sae{number}", **{**OPTIONS, "steps": 0})
+        assert K / 1.5 < found["l0"][0] < 1.5 * K
+        sae = SAE.load_from_disk(tmp_path / f"sae{number}")
+        assert sae.W_dec.norm(dim=1).tolist() == pytest.approx([1] * WIDTH, abs=1e-4)
+        decoders.append(sae.W_dec)
+    assert torch.allclose(*decoders, atol=1e-5)
+    trained = train(cache, tmp_path / "trained", **OPTIONS)
+    assert found["variance_explained"][0] < 0.5 < trained["variance_explained"][0]
+
+
 def test_held_out_tokens_do_not_reach_the_weights(trained, tmp_path):
     tokens = make_tokens()
     tokens[-TOKENS // 10 :] *= -7

@@ -4,7 +4,10 @@ import copy
 
 import pytest
 from refusals import fails
+from tessera.plan import saes
+from tessera.study import releases
 from tessera.study.config import load
+from tessera.study.untrained import is_control, is_random
 
 
 @pytest.fixture
@@ -40,24 +43,24 @@ def test_each_draw_is_an_entry(config):
     study = load(config)
     assert [*study.models] == ["m", "r", "twin", "r.draw1", "r.draw2"]
     assert study.controls == {"r": "m", "r.draw1": "m", "r.draw2": "m"}
-    seeds = {name: recipe["train"].get("seed") for name, recipe in study.saes.items() if "train" in recipe}
+    seeds = {name: study.saes[name]["train"].get("seed") for name in given(study) if "train" in study.saes[name]}
     assert seeds == {"s": None, "t": 3, "s.draw1": 1007, "t.draw1": 1003, "t.draw2": 2003, "t.draw3": 3003}
 
 
 def test_a_model_has_its_widths_in_every_draw_of_their_saes(config):
     models = load(config).models
-    assert models["m"]["passes"] == [
+    assert passes(models["m"]) == [
         {"1": ["64", "64_s.draw1", "64_t", "64_t.draw1", "64_t.draw2", "64_t.draw3"]},
         {"2": []},
         {"3": ["128", "128_s.draw1"]},
     ]
-    assert models["twin"]["passes"] == [{"1": ["64_theirs"]}]  # draw 0
+    assert passes(models["twin"]) == [{"1": ["64_theirs"]}]  # draw 0
 
 
 def test_a_draw_of_a_control_has_one_sae(config):
     study = load(config)
     names = ["r", "r.draw1", "r.draw2"]
-    assert [study.models[name]["passes"] for name in names] == [
+    assert [passes(study.models[name]) for name in names] == [
         [{"1": ["64", "64_t"], "2": []}],
         [{"1": ["64", "64_t.draw1"], "2": []}],
         [{"1": ["64", "64_t.draw2"], "2": []}],
@@ -69,8 +72,8 @@ def test_a_draw_of_a_control_has_one_sae(config):
 
 def test_names_of_draws_lead_back_to_the_config(config):
     study = load(config)
-    given = {(model, width) for model, width, _ in (study.drawn(*place) for place in places(study))}
-    assert given == set(places(load(without_draws(config))))
+    bare = {(model, width) for model, width, _ in (study.drawn(*place) for place in places(study))}
+    assert bare == set(places(load(without_draws(config))))
     assert study.drawn("m", None) == ("m", None, 0)
     assert study.drawn("m", "64") == ("m", "64", 0)
     assert study.drawn("m", "64_s.draw1") == ("m", "64", 1)
@@ -79,6 +82,15 @@ def test_names_of_draws_lead_back_to_the_config(config):
     assert study.drawn("r.draw2", "64") == ("r", "64", 2)
     assert study.drawn("r.draw2", "64_t.draw2") == ("r", "64_t", 2)
     assert study.drawn("twin", "64_theirs") == ("twin", "64_theirs", 0)
+
+
+def given(study):
+    """The entries of saes, without the random ones of the match."""
+    return [name for name in study.saes if not is_random(name)]
+
+
+def passes(model):
+    return [one for one in model["passes"] if not is_control(one)]
 
 
 def places(study):
@@ -106,6 +118,45 @@ def test_a_width_that_names_the_models_own_entry_keeps_its_name(config):
     assert study.drawn("m", "64_s.draw1") == ("m", "64_s", 1)
 
 
+def test_a_match_has_random_saes_of_its_own(config):
+    """Five on either side: as wide, as sparse, on the texts of the match, in a pass that nothing else is in."""
+    study = load(config)
+    added = [name for name in study.saes if is_random(name)]
+    assert added == [f"across.random-{draw}{side}" for draw in range(5) for side in "ab"]
+    recipes = [study.saes[name]["train"] for name in added]
+    assert {(one["k"], one["steps"], *one["texts"]) for one in recipes} == {(4, 0, "d")}
+    assert len({one["seed"] for one in recipes}) == len(added)
+    assert study.models["m"]["passes"][-1] == {"1": [f"64_across.random-{draw}a" for draw in range(5)]}
+    assert study.models["r"]["passes"][-1] == {"1": [f"64_across.random-{draw}b" for draw in range(5)]}
+    assert not any(is_random(cell["width"]) for cell in study.sae_cells())
+    config["matches"]["more"] = config["matches"]["across"]
+    again = load(config)
+    assert [again.saes[name] for name in added] == [study.saes[name] for name in added]
+    assert again.models["m"]["passes"][:-1] == study.models["m"]["passes"]
+    assert again.saes["more.random-0a"]["train"]["seed"] not in {one["seed"] for one in recipes}
+
+
+def test_the_same_sae_on_both_sides_has_the_same_random_weights(config):
+    config["models"]["r"]["passes"] = [{1: ["64_theirs"]}]
+    config["matches"]["across"]["b"]["width"] = "64_theirs"
+    study = load(config)
+    seeds = [study.saes[f"across.random-0{side}"]["train"]["seed"] for side in "ab"]
+    assert seeds[0] == seeds[1]
+
+
+def test_random_saes_are_as_sparse_as_a_published_one(config):
+    config["saes"]["s"] = {"release": "gpt2-small-res-jb", "id": "blocks.{layer}.hook_resid_pre"}
+    config["models"]["m"]["passes"], config["models"]["r"]["passes"] = [{1: ["64", "64_t"]}], [{1: ["64_t"]}]
+    study = load(config)
+    l0 = releases.find(study.saes["s"], "1", "64")[1]
+    assert saes.recipe(study, "m", "64_across.random-0a")["k"] == (round(l0) if l0 else 32)
+
+
+def test_the_name_of_a_random_sae_is_refused(config):
+    config["saes"]["mine.random-0a"] = config["saes"]["s"]
+    fails(lambda: load(config), "config key saes.mine.random-0a", "random SAE of a match; rename it")
+
+
 def test_the_config_of_a_study_has_each_entry_once(config):
     study = load(config)
     shown = study.config
@@ -118,7 +169,7 @@ def test_the_config_of_a_study_has_each_entry_once(config):
 
 def test_without_draws_nothing_is_added(config):
     study = load(without_draws(config))
-    assert [*study.models] == ["m", "r", "twin"] and [*study.saes] == ["s", "t", "theirs"]
+    assert [*study.models] == ["m", "r", "twin"] and given(study) == ["s", "t", "theirs"]
     assert "draws" not in study.models["r"] and study.saes["s"]["train"]["draws"] == 1
 
 

@@ -35,6 +35,7 @@ rule carry:
         **{f"features_{side}": of(matches.data_features, side=side) for side in SIDES},
         **{f"shards_{side}": of(matches.all_shards, side=side) for side in SIDES},
         **{f"cells_{side}": of(matches.probed, side=side) for side in SIDES},
+        **{f"random_{side}": of(matches.random_features, side=side) for side in SIDES},
         examples=of(matches.all_examples),
         pairings=paths.MATCH.replace("{part}", "pairings"),
     output:
@@ -52,6 +53,8 @@ rule carry:
         sides=of(matches.sides),
         texts=of(matches.texts),
         data=of(matches.data),
+        random=of(matches.random_saes),
+        same=of(matches.is_same),
         cells=matches.cells(STUDY),
         hidden_poolings=STUDY.baselines["hidden"],
         settings=PROBE,

@@ -14,10 +14,9 @@ with script(snakemake) as log:
     if inputs.get("transfer_best"):
         best, transferred = pl.read_parquet(inputs.transfer_best), pl.scan_parquet(inputs.transfer_predictions)
         contrasts += claims.between(best, transferred)
-    found = claims.judge([*contrasts, *behaviour], params.primary)
+    matches = claims.of_matches(pl.read_parquet(inputs.match_claims)) if inputs.get("match_claims") else []
+    found = claims.judge([*contrasts, *behaviour], params.primary, matches)
     found = pl.concat([found, *(claims.together(claim, found, parts) for claim, parts in joint.items())])
-    if inputs.get("match_claims"):
-        found = pl.concat([found, claims.of_matches(pl.read_parquet(inputs.match_claims))])
     Writer(dict(snakemake.output.items()), provenance.passed_on(inputs.scores)).write(
         claims=found, behaviour=tables.behaviour_table(scores, params.behaviour, params.controls)
     )

@@ -14,9 +14,9 @@ import scipy.sparse as sp
 from tessera.matching import correlation
 from tessera.matching.correlation import Moments, correlate
 from tessera.study.grid import BEFORE_ANSWER
+from tessera.study.untrained import DRAWS
 
 logger = logging.getLogger("tessera")
-DRAWS = 5  # of every control that is random: one draw may be lucky
 SHUFFLES, CHEAP = 3, 2**24  # shuffles behind a null; one alone where there are more pairs of latents
 DIRECTIONS_AT_ONCE = 1024
 BINS = np.linspace(0, 1, 41)
@@ -140,6 +140,26 @@ def find(sides: Sides) -> dict[str, pl.DataFrame]:
         "matches": pl.DataFrame(matches, infer_schema_length=None),
         "histograms": pl.concat(histograms),
     }
+
+
+def random_maps(features: dict[str, sp.csr_array], *, same: bool) -> dict[tuple[str, str | None], dict[str, Map]]:
+    """The maps between two random SAEs, by pairing and over as in `found_pairings`: source → map.
+
+    features: side → [E, W].
+    One to one over examples, and, where the two are the `same`, latent by latent.
+    """
+    moments = {side: Moments.of(acts) for side, acts in features.items()}
+    pairs = correlation.one_to_one(correlate(features["a"], features["b"]))
+    found = {}
+    for source, (partner_W, _) in {"a": pairs, "b": correlation.inverse(*pairs, features["b"].shape[1])}.items():
+        latent = np.flatnonzero(partner_W >= 0)
+        frame = pl.DataFrame({"source": source, "latent": latent, "partner": partner_W[latent], "tau": None})
+        found[source] = Map.of(_scaled(frame, moments))
+    maps = {("one_to_one", "examples"): found}
+    if same:
+        whole = {source: _identity(source, features[source].shape[1]) for source in "ab"}
+        maps["identity", None] = {source: Map.of(frame.with_columns(tau=None)) for source, frame in whole.items()}
+    return maps
 
 
 def found_pairings(pairings: pl.DataFrame) -> list[tuple[str, str | None]]:

@@ -14,8 +14,8 @@ from tessera.features.kind import Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Thresholding
 from tessera.matching import alignment
-from tessera.matching.carry import Side, answer, results, ridge
-from tessera.matching.pairings import HIDDEN_POOLING, Sides
+from tessera.matching.carry import RandomSaes, Side, answer, results, ridge
+from tessera.matching.pairings import HIDDEN_POOLING, Sides, random_maps
 from tessera.probes.fit import Probe
 from tessera.probes.task import Task, read_probe
 from tessera.study import paths
@@ -45,7 +45,7 @@ class Reader:
 
     def features_of(self, data: str, pooling: str) -> sp.csr_array:
         """Pooled latents [E, W] of a data set."""
-        return SAE.load(Stored(None, hive.at(self.features, data=data), self.place), pooling)
+        return SAE.load(Stored(None, hive.at(self.features, data=data, **self.place), self.place), pooling)
 
     def hidden_of(self, data: str, pooling: str) -> np.ndarray:
         """Pooled hidden states [E, d] of a data set."""
@@ -81,13 +81,7 @@ def read_sides(
     wanted = {
         data: alignment.sampled_texts(frame, hidden_files[data], budget, seed) for data, frame in examples.items()
     }
-    features = {
-        pooling: {
-            side: sp.vstack([reader.features_of(data, pooling)[rows[data]] for data in rows], format="csr")
-            for side, reader in readers.items()
-        }
-        for pooling in poolings
-    }
+    features = {pooling: latents(readers, rows, pooling) for pooling in poolings}
     hidden = {pooling: hidden_states(readers, rows, pooling) for pooling in hidden_poolings(poolings)}
     tokens = {side: [reader.tokens_of(data, wanted[data]) for data in rows] for side, reader in readers.items()}
     aligned = alignment.align(tokens["a"], tokens["b"], [reader.name for reader in readers.values()])
@@ -101,6 +95,14 @@ def _examples(files: list[str], several: list[str]) -> dict[str, pl.DataFrame]:
 def hidden_poolings(poolings: list[str]) -> set[str]:
     """The poolings of hidden states that random directions are taken of, for these poolings of latents."""
     return {HIDDEN_POOLING.get(pooling, "mean") for pooling in poolings}
+
+
+def latents(readers: dict[str, Reader], rows: dict[str, np.ndarray], pooling: str) -> dict[str, sp.csr_array]:
+    """Per side the pooled latents [E, W] of some rows of several data sets, one below the other."""
+    return {
+        side: sp.vstack([reader.features_of(data, pooling)[rows[data]] for data in rows], format="csr")
+        for side, reader in readers.items()
+    }
 
 
 def hidden_states(readers: dict[str, Reader], rows: dict[str, np.ndarray], pooling: str) -> dict[str, np.ndarray]:
@@ -135,21 +137,34 @@ def read_side(reader: Reader, data: str, task: Task, cells: list[dict[str, str]]
 
 def carry_all(
     readers: dict[str, Reader],
+    random: list[dict[str, Reader]],
     files: list[str],
     pairings: pl.DataFrame,
     *,
     texts: list[str],
     data: list[str],
+    same: bool,
     cells: list[dict[str, str]],
     hidden_poolings: list[str],
     settings: dict,
 ) -> dict[str, pl.DataFrame]:
-    """What a match leaves of the probes that are carried (see `results`), on each of the data sets `data`."""
-    ridges = read_ridges(readers, _examples(files, texts), hidden_poolings)
+    """What a match leaves of the probes that are carried (see `results`), on each of the data sets `data`.
+
+    `random` are the readers of each draw of random SAEs.
+    """
+    training = _examples(files, texts)
+    ridges = read_ridges(readers, training, hidden_poolings)
+    rows = {name: alignment.training_texts(frame) for name, frame in training.items()}
+    poolings = list(dict.fromkeys(cell["pooling"] for cell in cells))
+    maps = [{pooling: random_maps(latents(draw, rows, pooling), same=same) for pooling in poolings} for draw in random]
     answered = {}
     for one, examples in _examples(files, data).items():
         task = Task(examples, **settings)
         sides = {side: read_side(reader, one, task, cells, hidden_poolings) for side, reader in readers.items()}
-        answered[one] = task, answer(task, sides, pairings, ridges, settings["seed"])
+        drawn = [
+            RandomSaes({p: {side: draw[side].features_of(one, p) for side in draw} for p in poolings}, found)
+            for draw, found in zip(random, maps, strict=True)
+        ]
+        answered[one] = task, answer(task, sides, pairings, ridges, settings["seed"], drawn)
         logger.info("%s: %d conditions", one, len(answered[one][1]))
     return results(answered)

@@ -6,6 +6,7 @@ from tessera.features.registry import KINDS, kind
 from tessera.plan.data import size
 from tessera.study import paths
 from tessera.study.study import Study
+from tessera.study.untrained import is_control
 
 PARTS = ("scores", "predictions", "coefficients")
 TRANSFER_PARTS = ("scores", "predictions")
@@ -17,12 +18,13 @@ def shards(study: Study, data: str) -> range:
 
 
 def every_shard(study: Study, pattern: str) -> list[str]:
-    """`pattern` for every model × data set × pass × shard."""
+    """`pattern` for every model × data set × pass × shard, but for the random SAEs of matches."""
     return [
         pattern.format(model=model, data=data, shard=shard, **{"pass": number})
         for model, spec in study.models.items()
         for data in study.data_of(model)
-        for number in range(len(spec["passes"]))
+        for number, one_pass in enumerate(spec["passes"])
+        if not is_control(one_pass)
         for shard in shards(study, data)
     ]
 

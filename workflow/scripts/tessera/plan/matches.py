@@ -2,7 +2,7 @@
 
 from tessera.features.registry import kind
 from tessera.plan.cells import shards_of
-from tessera.study import paths
+from tessera.study import paths, untrained
 from tessera.study.saes import SIDES, same_sae
 from tessera.study.study import Study
 
@@ -59,6 +59,23 @@ def text_features(study: Study, match: str, side: str) -> list[str]:
 def data_features(study: Study, match: str, side: str) -> list[str]:
     """The same on the data sets whose probes are carried."""
     return _features(study, study.matches[match][side], data(study, match))
+
+
+def random_saes(study: Study, match: str) -> list[dict[str, dict[str, str]]]:
+    """Model, layer and width on either side, of each draw of the random SAEs."""
+    return [
+        {
+            side: {**cell, "width": untrained.width(match, cell, side, draw)}
+            for side, cell in sides(study, match).items()
+        }
+        for draw in range(untrained.DRAWS)
+    ]
+
+
+def random_features(study: Study, match: str, side: str) -> list[str]:
+    """The pooled latents of the random SAEs of one side, on all data sets of the match."""
+    cells = [draw[side] for draw in random_saes(study, match)]
+    return [file for cell in cells for file in _features(study, cell, all_data(study, match))]
 
 
 def text_shards(study: Study, match: str, side: str) -> list[str]:

@@ -61,8 +61,11 @@ def hooks(study: Study, texts: str, model: str, **wildcards: str) -> dict[int, s
 
 def recipe(study: Study, model: str, width: str) -> dict:
     """How an SAE is trained."""
-    aside = ("texts", "tokens", "draws")
-    train = {key: value for key, value in entry(study, model, width)["train"].items() if key not in aside}
+    aside, one = ("texts", "tokens", "draws"), entry(study, model, width)
+    train = {key: value for key, value in one["train"].items() if key not in aside}
+    if "as_sparse_as" in one:
+        l0 = releases.find(*one["as_sparse_as"])[1]
+        train |= {"k": max(1, round(l0))} if l0 else {}
     return {"seed": study.seed, **train, "hook": hook(study, model) or "resid_post"}
 
 
@@ -113,12 +116,8 @@ def trained_on(study: Study, model: str, width: str) -> str | None:
 
 def cells(study: Study, model: str, **wildcards: str) -> list[list]:
     """[layer, width] of each SAE of one pass of one model."""
-    number = int(wildcards["pass"])  # a word of Python's own
-    return [
-        [int(cell["layer"]), cell["width"]]
-        for cell in study.sae_cells()
-        if (cell["model"], cell["number"]) == (model, number)
-    ]
+    one_pass = study.models[model]["passes"][int(wildcards["pass"])]  # a word of Python's own
+    return [[int(layer), width] for layer, widths in one_pass.items() for width in widths]
 
 
 def encoders(study: Study, model: str, **wildcards: str) -> list[str]:

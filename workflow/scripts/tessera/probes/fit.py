@@ -33,14 +33,21 @@ class Probe:
     converged: bool
     columns_K: np.ndarray | None = None
 
+    def decisions(self, features_EK) -> np.ndarray:
+        """[E, C], or [E, 1] for two classes."""
+        return np.asarray(columns_of(features_EK, self.columns_K) @ self.weights_CK.T) + self.intercept_C
+
     def probabilities(self, features_EK) -> np.ndarray:
         """Class probabilities [E, C]."""
-        features_EK = columns_of(features_EK, self.columns_K)
-        decision = np.asarray(features_EK @ self.weights_CK.T) + self.intercept_C
-        if len(self.classes) == 2:
-            decision = np.hstack([np.zeros_like(decision), decision])
-        decision -= decision.max(axis=1, keepdims=True)
-        return np.exp(decision) / np.exp(decision).sum(axis=1, keepdims=True)
+        return softmax(self.decisions(features_EK))
+
+
+def softmax(decision_EC: np.ndarray) -> np.ndarray:
+    """Class probabilities [E, C] of decisions [E, C], or [E, 1] for two classes."""
+    if decision_EC.shape[1] == 1:
+        decision_EC = np.hstack([np.zeros_like(decision_EC), decision_EC])
+    odds_EC = np.exp(decision_EC - decision_EC.max(axis=1, keepdims=True))
+    return odds_EC / odds_EC.sum(axis=1, keepdims=True)
 
 
 def columns_of(features_EK, columns_K: np.ndarray | None):

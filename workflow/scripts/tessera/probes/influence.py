@@ -21,6 +21,28 @@ def macro_f1(label_E: np.ndarray, predicted_E: np.ndarray) -> tuple[float, np.nd
     return float(np.mean(f1)), influence_E / len(f1) / len(label_E)
 
 
+def roc_auc(label_E: np.ndarray, probability_EC: np.ndarray) -> tuple[float, np.ndarray]:
+    """ROC AUC (as `metrics.resampled`: of several classes, the mean of one against the rest), and its influence [E].
+
+    An example adds the share of those of the other side that it stands on the right side of (DeLong et al. 1988).
+    """
+    from scipy.stats import rankdata  # heavy, and only matches ask
+
+    classes = probability_EC.shape[1]
+    found, influence_E = [], np.zeros(len(label_E))
+    for name in [1] if classes == 2 else range(classes):
+        is_E, rank_E = label_E == name, rankdata(probability_EC[:, name])
+        many, others = is_E.sum(), (~is_E).sum()
+        if not many or not others:
+            continue
+        above = (rank_E[is_E] - rankdata(probability_EC[is_E, name])) / others
+        below = 1 - (rank_E[~is_E] - rankdata(probability_EC[~is_E, name])) / many
+        found.append(above.mean())
+        influence_E[is_E] += (above - found[-1]) / many
+        influence_E[~is_E] += (below - found[-1]) / others
+    return (float(np.mean(found)), influence_E / len(found)) if found else (np.nan, influence_E)
+
+
 def chance_macro_f1(label_E: np.ndarray, predicted_E: np.ndarray) -> tuple[float, np.ndarray]:
     """Macro F1 that predictions of the same frequencies would have if they knew nothing of the labels.
 

@@ -20,7 +20,13 @@ def resample_weights(group_E: np.ndarray, resamples: int, seed: int) -> np.ndarr
 
 
 def score(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarray) -> dict[str, float]:
-    """Every metric with its 95 % percentile interval: `<metric>`, `<metric>_low`, `<metric>_high`.
+    """Every metric with its 95 % percentile interval: `<metric>`, `<metric>_low`, `<metric>_high`."""
+    found = resampled(label_E, probability_EC, weights_BE)
+    return {key: value for metric in METRICS for key, value in with_interval(metric, found[metric]).items()}
+
+
+def resampled(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric [B].
 
     Labels are class numbers 0 … C−1. ROC AUC and average precision are of class 1 for two classes, else the mean
     over classes against the rest. Row 0 of `weights_BE` is the sample itself.
@@ -32,11 +38,7 @@ def score(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarra
     ranked = np.array([rank_scores(label_E == c, probability_EC[:, c], weights_BE) for c in chosen])
     with np.errstate(invalid="ignore"):
         auc_B, precision_B = _mean_defined(ranked, axis=0)
-    return {
-        key: value
-        for metric, values_B in zip(METRICS, (f1_B, accuracy_B, auc_B, precision_B), strict=True)
-        for key, value in with_interval(metric, values_B).items()
-    }
+    return dict(zip(METRICS, (f1_B, accuracy_B, auc_B, precision_B), strict=True))
 
 
 def with_interval(name: str, values_B: np.ndarray, level: float = LEVEL) -> dict[str, float]:

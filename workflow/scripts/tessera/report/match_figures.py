@@ -25,6 +25,8 @@ CONDITIONS = {
     ("ridge", None): ("hidden states, ridge map", COLOURS[6]),
     ("directions", "examples"): ("random directions", COLOURS[1]),
     ("random", "examples"): ("random match", COLOURS[1]),
+    ("random_sae", None): ("random SAEs, same latents", COLOURS[1]),
+    ("random_sae", "examples"): ("random SAEs, one to one", COLOURS[1]),
 }
 
 
@@ -73,7 +75,7 @@ def scores(best: pl.DataFrame) -> plt.Figure:
             for y, condition in enumerate(shown):
                 colour = CONDITIONS[condition][1]
                 point = here.filter(pl.col("over").eq_missing(condition[1]), condition=condition[0])
-                control = condition[0] == "random"
+                control = condition[0].startswith("random")
                 axis.errorbar(
                     point["macro_f1"], [y] * len(point), xerr=bars(point), ls="none", marker=MARKERS[0], color=colour,
                     mfc="white" if control else colour, elinewidth=0.8,

@@ -12,7 +12,7 @@ import polars as pl
 from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS
 from tessera.probes import verdicts
-from tessera.probes.verdicts import Effect, Scored
+from tessera.probes.verdicts import Effect, Part, Scored
 from tessera.results.contestants import ALL, ANY, CONTESTANTS, THESE, roles
 from tessera.results.search import TestSplit, ranked
 from tessera.study.grid import CELL
@@ -25,6 +25,7 @@ SCHEMA = {
     "difference": pl.Float64,
     "difference_low": pl.Float64,
     "difference_high": pl.Float64,
+    "metric": pl.String,
     "level": pl.Float64,
     "p": pl.Float64,
     "verdict": pl.String,
@@ -78,8 +79,8 @@ class Contrast:
         return min(self.left.cells, self.right.cells)
 
 
-def judge(contrasts: list[Contrast], primary: str | None = None) -> pl.DataFrame:
-    """A row per contrast; per claim with several data sets one for those to come, and one for these.
+def judge(contrasts: list[Contrast], primary: str | None = None, joined: list["Joined"] = ()) -> pl.DataFrame:
+    """A row per contrast and joined claim; per claim with several data sets one for those to come, and one for these.
 
     The primary claim's first row (for data sets to come, where there are several) is tested at .05; all other rows are
     corrected together (`verdicts.levels`). `holds` says that the whole interval of left − right, in macro F1, lies
@@ -107,13 +108,20 @@ def judge(contrasts: list[Contrast], primary: str | None = None) -> pl.DataFrame
             effects.append(effect)
             equals.append(at_budget)
     first = _primary(rows, primary)
-    levels = verdicts.levels([effect.p for effect in effects], first)
-    for number, (row, effect, equal, level) in enumerate(zip(rows, effects, equals, levels, strict=True)):
-        row |= verdicts.decide(effect, level) | {"level": level, "p": effect.p, "agree": effect.agree}
+    levels = verdicts.levels([one.p for one in (*effects, *joined)], first)
+    for number, (row, effect, equal, level) in enumerate(zip(rows, effects, equals, levels, strict=False)):
+        row |= verdicts.decide(effect, level) | {
+            "metric": "macro_f1",
+            "level": level,
+            "p": effect.p,
+            "agree": effect.agree,
+        }
         row |= {"role": "primary" if number == first else "secondary", "repeats": max(1, len(effect.repeats_R))}
         at_budget = verdicts.decide(equal, level)
         row |= {f"equal_{name}": value for name, value in at_budget.items() if name != "verdict"}
         row["larger_search_only"] = row["verdict"] != "undecided" and at_budget["verdict"] != row["verdict"]
+    for one, level in zip(joined, levels[len(effects) :], strict=True):
+        rows.append(one.row | one.decide(level) | {"role": "secondary", "repeats": 1})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -312,35 +320,67 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
 
 
 NAMED = {"one_to_one": "matched latents", "identity": "the same SAE"}
+TRANSFER_NEEDS = ("random match", "random directions", "random SAEs")  # latents transfer only where they beat all three
 
 
-def of_matches(found: pl.DataFrame) -> pl.DataFrame:
-    """The table match_claims as rows of this one: do latents of one SAE stand for those of another?
+@dataclass
+class Joined:
+    """A claim that all of several differences hold at once.
 
-    `latents transfer` stands with the weaker of the two differences that it rests on.
+    effect: the one that decides. tests: for how many its level is corrected; 0 where nothing can be decided.
+    """
+
+    row: dict
+    effect: Effect
+    tests: int
+
+    @property
+    def p(self) -> float:
+        return min(1.0, self.tests * self.effect.p) if self.tests else 1.0
+
+    def decide(self, level: float) -> dict:
+        level = 1 - (1 - level) / max(1, self.tests)
+        found = verdicts.decide(self.effect, level) | {"level": level, "p": self.p}
+        return found if self.tests else found | {"verdict": "undecided"}
+
+
+def of_matches(found: pl.DataFrame) -> list[Joined]:
+    """The table match_claims as claims: do latents of one SAE stand for those of another, better than a ridge map?
+
+    A match is better than a control where it is so in macro F1 AND in ROC AUC, which no shift of decisions moves, and
+    worse where it is so in both. `latents transfer` holds where it is better than each control that it needs, and
+    fails where it is worse than one of them.
     """
     place = ["match", "data", "source", "target", "pairing"]
-    whole = pl.col("claim") == "latents transfer"
-    rests_on = pl.col("claim").str.contains("random match|random directions")
-    rested = found.filter(rests_on).with_columns(
-        verdict=pl.when(pl.col("difference_high") < 0).then(pl.lit("fails")).otherwise(pl.lit(""))
+    claims = []
+    for key, rows in found.group_by(place, maintain_order=True):
+        names = dict(zip(place, key, strict=True))
+        cell = " ".join(f"{axis}={rows[axis][0]}" for axis in ("pooling", "threshold", "selection"))
+        title = NAMED[names["pairing"]]
+        for claim, controls in (
+            (f"latents transfer: {title}", TRANSFER_NEEDS),
+            (f"{title} > ridge map", ("ridge map",)),
+        ):
+            needed = rows.filter(pl.col("against").is_in(controls))
+            if needed["against"].n_unique() < len(controls):
+                continue
+            one, tests = _deciding(needed)
+            row = {"claim": claim, "on": "{match}: {data}, {source} → {target}".format(**names), "split": "test"}
+            row |= {"left": f"{names['source']} {cell}", "right": f"{names['target']}, {one['against']}"}
+            row |= {"metric": one["metric"], "examples": one["examples"], "right_draws": one["draws"]}
+            claims.append(Joined(row, Effect(one["difference"], [Part(one["error"] ** 2, one["freedom"])]), tests))
+    return claims
+
+
+def _deciding(needed: pl.DataFrame) -> tuple[dict, int]:
+    """Of rows of match_claims the one that decides whether all hold, or a control is better; of how many tests."""
+    doubtful = needed.sort("p", descending=True, maintain_order=True).unique(
+        "against", keep="first", maintain_order=True
     )
-    weakest = _weakest_first(rested).unique(place, keep="first", maintain_order=True)
-    numbers = ["difference", "difference_low", "difference_high", "level"]
-    transfer = found.filter(whole).drop(numbers).join(weakest.select(*place, *numbers), on=place, maintain_order="left")
-    claim = pl.when(whole).then(pl.lit("latents transfer: ") + pl.col("pairing")).otherwise("claim")
-    cell = pl.concat_str(
-        *(pl.lit(f"{key}=") + pl.col(key) for key in ("pooling", "threshold", "selection")), separator=" "
-    )
-    kept = found.filter(~whole, pl.col("verdict").is_not_null())
-    rows = pl.concat([kept, transfer], how="diagonal").select(
-        claim=claim.str.replace_many(NAMED),
-        role=pl.lit("secondary"),
-        on=pl.format("{}: {}, {} → {}", "match", "data", "source", "target"),
-        split=pl.lit("test"),
-        **{name: pl.col(name) for name in numbers},
-        verdict="verdict",
-        left=pl.col("source") + " " + cell,
-        right=pl.col("target"),
-    )
-    return pl.concat([pl.DataFrame(schema=SCHEMA), rows], how="diagonal")
+    if needed["difference"].min() > 0:
+        return doubtful.row(0, named=True), 1  # all are to hold: no correction for their number (intersection-union)
+    better = needed.group_by("against").agg(pl.col("difference").max() < 0).filter("difference")["against"]
+    lost = doubtful.filter(pl.col("against").is_in(better.implode()))
+    if len(lost):
+        return lost.row(-1, named=True), len(doubtful)
+    return doubtful.row(0, named=True), 0

@@ -98,7 +98,8 @@ def train(
 ) -> pl.DataFrame:
     """Train an SAE on the activations [N, d] in `cache` and save it to the folder `out`, unit decoder rows.
 
-    A killed training goes on from its last checkpoint, in the folder `checkpoint` beside `out`.
+    A killed training goes on from its last checkpoint, in the folder `checkpoint` beside `out`. Of no steps at all
+    comes an SAE of random weights around the mean token; its thresholds alone know the activations.
 
     Returns one row: architecture, and what `measure` finds of the SAVED SAE on held-out tokens.
 
@@ -116,7 +117,7 @@ def train(
     torch.manual_seed(seed)
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
-            total_training_samples=steps * batch_tokens,
+            total_training_samples=max(1, steps) * batch_tokens,  # SAELens' schedules want one
             train_batch_size_samples=batch_tokens,
             lr=learning_rate,
             lr_end=learning_rate / 10,
@@ -127,16 +128,18 @@ def train(
         sae=_new_sae(architecture, tokens_ND.shape[1], width, k, device),
         data_provider=batches(train_ND, batch_tokens, seed),
     )
-    _start_at_data(trainer.sae, train_ND, seed)
+    _start_at_data(trainer.sae, train_ND, seed, aimed=steps > 0)
     identity = [layer, hook, width, architecture, k, steps, batch_tokens, learning_rate, seed]
     identity += [VERSIONS["train_sae"], sae_lens.__version__, cache.stat().st_size, cache.stat().st_mtime_ns]
     checkpoint = out.with_name("checkpoint")
-    sae = fit(trainer, train_ND, k, seed, checkpoint, json.dumps(identity))
+    sae = fit(trainer, train_ND, k, seed, steps, checkpoint, json.dumps(identity))
     with atomic(out) as part:
         sae.save_inference_model(part)
         saved = SAE.load_from_disk(part, device=device)
         saved.fold_W_dec_norm()  # unit decoder rows: an activation is then a length in the residual stream
         if hasattr(saved, "threshold"):
+            if not steps:
+                saved.threshold.data.fill_(1)  # one for all latents, whose decoder rows are alike
             _set_l0(saved, unseen_ND[:: max(1, len(unseen_ND) // CALIBRATION_MOST)], k)
         l0 = measure(saved, unseen_ND)["l0"][0]
         if not k / 2 < l0 < 2 * k:
@@ -209,10 +212,10 @@ class Steering:
 
 
 def fit(
-    trainer: SAETrainer, train_ND: np.ndarray, k: int, seed: int, checkpoint: Path, identity: str
+    trainer: SAETrainer, train_ND: np.ndarray, k: int, seed: int, steps: int, checkpoint: Path, identity: str
 ) -> sae_lens.TrainingSAE:
     """All steps of `trainer`, from `checkpoint` on where one with this `identity` is there; the input scale folded."""
-    steps, size = trainer.cfg.total_training_steps, trainer.cfg.train_batch_size_samples
+    size = trainer.cfg.train_batch_size_samples
     steering = Steering(k)
     if not _resume(trainer, steering, checkpoint, identity):
         trainer.activation_scaler.estimate_scaling_factor(
@@ -262,8 +265,12 @@ def _resume(trainer: SAETrainer, steering: Steering, checkpoint: Path, identity:
     return True
 
 
-def _start_at_data(sae: sae_lens.TrainingSAE, tokens_ND: np.ndarray, seed: int) -> None:
-    """Point decoder rows from the mean token at sampled tokens: a short training ends with fewer dead latents."""
+def _start_at_data(sae: sae_lens.TrainingSAE, tokens_ND: np.ndarray, seed: int, aimed: bool) -> None:
+    """Start at the mean token.
+
+    With `aimed`, decoder rows point from there at sampled tokens (a short training ends with fewer dead latents); else
+    they stay as they are drawn.
+    """
     generator = np.random.default_rng(seed)
     sample = generator.choice(len(tokens_ND), size=min(len(tokens_ND), sae.cfg.d_sae), replace=False)
     rows_WD = torch.from_numpy(tokens_ND[np.sort(sample)])[torch.arange(sae.cfg.d_sae) % len(sample)]
@@ -271,8 +278,9 @@ def _start_at_data(sae: sae_lens.TrainingSAE, tokens_ND: np.ndarray, seed: int) 
     scale = sae.cfg.d_in**0.5 / rows_WD.norm(dim=1).mean()  # of SAELens' expected_average_only_in
     rows_WD = torch.nn.functional.normalize(rows_WD - mean_D, dim=1)
     with torch.no_grad():
-        sae.W_dec.copy_(rows_WD * sae.cfg.decoder_init_norm)
-        sae.W_enc.copy_(sae.W_dec.T)
+        if aimed:
+            sae.W_dec.copy_(rows_WD * sae.cfg.decoder_init_norm)
+            sae.W_enc.copy_(sae.W_dec.T)
         sae.b_dec.copy_(mean_D * scale)
 
 

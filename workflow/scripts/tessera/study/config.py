@@ -88,6 +88,7 @@ def load(config: dict) -> Study:
                 f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"
             )
     draws.expand(study.models, study.saes, study.seed)
+    saes.add_random(study)
     return study
 
 

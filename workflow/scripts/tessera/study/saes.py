@@ -1,11 +1,12 @@
-"""SAEs that models share: borrowed ones, and pairs to match."""
+"""SAEs that models share: borrowed ones, pairs to match, and the random ones that control them."""
 
 from tessera.base.errors import TesseraError
-from tessera.study import checks
+from tessera.study import checks, untrained
 from tessera.study.grid import split_width
 from tessera.study.study import Study
 
 SIDES = ("a", "b")
+UNTRAINED = {"k": 32, "tokens": 60_000, "batch_tokens": 512, "learning_rate": 0.003}  # where nothing says otherwise
 
 
 def check_borrowed(key: str, name: str, layer: str, width: str, study: Study) -> None:
@@ -69,3 +70,41 @@ def _start(cell: dict, study: Study) -> tuple | None:
     model, width = study.sae_owner(cell["model"], cell["width"])
     recipe = study.saes[study.sae_entry(model, width)].get("train")
     return recipe and (recipe.get("seed", study.seed), recipe["texts"], recipe["tokens"])
+
+
+def add_random(study: Study) -> None:
+    """Give each match its random SAEs (`untrained`), on either side and in every draw.
+
+    Where both sides have the same SAE, both have the same random weights.
+
+    Raises:
+        TesseraError: an entry of saes has the name of one.
+    """
+    for name in study.saes:
+        if untrained.is_random(name):
+            raise TesseraError(f"config key saes.{name}: such a name is that of a random SAE of a match; rename it")
+    for name, match in study.matches.items():
+        passes: dict[str, dict[str, list[str]]] = {}
+        apart = not same_sae(match, study)
+        for draw in range(untrained.DRAWS):
+            for side in SIDES:
+                cell = match[side]
+                width = untrained.width(name, cell, side, draw)
+                seed = untrained.seed(study.seed, name, draw, side if apart else "")
+                study.saes[split_width(width)[1]] = _untrained(cell, match["texts"], seed, study)
+                passes.setdefault(cell["model"], {}).setdefault(cell["layer"], []).append(width)
+        for model, one_pass in passes.items():
+            study.models[model]["passes"].append(one_pass)
+
+
+def _untrained(cell: dict[str, str], texts: list[str], seed: int, study: Study) -> dict:
+    """The entry of an SAE like that of `cell`, made without training: its thresholds on the same texts.
+
+    as_sparse_as: the published SAE whose L0 it is to have (read when a job asks, for the directory takes a second).
+    """
+    owner, width = study.sae_owner(cell["model"], cell["width"])
+    entry = study.saes[study.sae_entry(owner, width)]
+    recipe = {**UNTRAINED, "texts": texts, **entry.get("train", {})}
+    recipe.pop("draws", None)
+    found = {"train": {**recipe, "architecture": "batchtopk", "steps": 0, "seed": seed}}
+    return found | ({"as_sparse_as": [entry, cell["layer"], split_width(width)[0]]} if "release" in entry else {})

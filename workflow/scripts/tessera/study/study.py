@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from tessera.study import draws
+from tessera.study import draws, untrained
 from tessera.study.grid import split_width
 from tessera.study.media import holds, reads
 
@@ -31,9 +31,9 @@ class Study:
 
     @property
     def config(self) -> dict:
-        """The config, defaults filled in; what is drawn several times is one entry there."""
+        """The config, defaults filled in; what is drawn several times is one entry there, and no random SAE is."""
         sections = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "sizes"}
-        return sections | draws.collapse(self.models, self.saes)
+        return sections | draws.collapse(**untrained.collapse(self.models, self.saes))
 
     @property
     def controls(self) -> dict[str, str]:
@@ -77,11 +77,11 @@ class Study:
         return (entry["of"], split_width(width)[0]) if "of" in entry else (model, width)
 
     def sae_cells(self) -> Iterator[dict]:
-        """Every (model, pass number, layer, width) that has an SAE."""
+        """Every (model, pass number, layer, width) that has an SAE, but for the random ones of matches."""
         for model, spec in self.models.items():
             for number, one_pass in enumerate(spec["passes"]):
                 for layer, widths in one_pass.items():
-                    for width in widths:
+                    for width in (width for width in widths if not untrained.is_random(width)):
                         yield {"model": model, "number": number, "layer": layer, "width": width}
 
     def layer_cells(self) -> Iterator[dict]:
