@@ -119,28 +119,28 @@ def test_a_width_that_names_the_models_own_entry_keeps_its_name(config):
 
 
 def test_a_match_has_random_saes_of_its_own(config):
-    """Five on either side: as wide, as sparse, on the texts of the match, in a pass that nothing else is in."""
+    """Five on either side, in one: as sparse, on the texts of the match, in a pass that nothing else is in."""
     study = load(config)
     added = [name for name in study.saes if is_random(name)]
-    assert added == [f"across.random-{draw}{side}" for draw in range(5) for side in "ab"]
+    assert added == [f"across.random-{side}" for side in "ab"]
     recipes = [study.saes[name]["train"] for name in added]
-    assert {(one["k"], one["steps"], *one["texts"]) for one in recipes} == {(4, 0, "d")}
+    assert {(one["k"], one["steps"], *one["texts"]) for one in recipes} == {(5 * 4, 0, "d")}
     assert len({one["seed"] for one in recipes}) == len(added)
-    assert study.models["m"]["passes"][-1] == {"1": [f"64_across.random-{draw}a" for draw in range(5)]}
-    assert study.models["r"]["passes"][-1] == {"1": [f"64_across.random-{draw}b" for draw in range(5)]}
+    assert study.models["m"]["passes"][-1] == {"1": ["320_across.random-a"]}
+    assert study.models["r"]["passes"][-1] == {"1": ["320_across.random-b"]}
     assert not any(is_random(cell["width"]) for cell in study.sae_cells())
     config["matches"]["more"] = config["matches"]["across"]
     again = load(config)
     assert [again.saes[name] for name in added] == [study.saes[name] for name in added]
     assert again.models["m"]["passes"][:-1] == study.models["m"]["passes"]
-    assert again.saes["more.random-0a"]["train"]["seed"] not in {one["seed"] for one in recipes}
+    assert again.saes["more.random-a"]["train"]["seed"] not in {one["seed"] for one in recipes}
 
 
 def test_the_same_sae_on_both_sides_has_the_same_random_weights(config):
     config["models"]["r"]["passes"] = [{1: ["64_theirs"]}]
     config["matches"]["across"]["b"]["width"] = "64_theirs"
     study = load(config)
-    seeds = [study.saes[f"across.random-0{side}"]["train"]["seed"] for side in "ab"]
+    seeds = [study.saes[f"across.random-{side}"]["train"]["seed"] for side in "ab"]
     assert seeds[0] == seeds[1]
 
 
@@ -149,12 +149,12 @@ def test_random_saes_are_as_sparse_as_a_published_one(config):
     config["models"]["m"]["passes"], config["models"]["r"]["passes"] = [{1: ["64", "64_t"]}], [{1: ["64_t"]}]
     study = load(config)
     l0 = releases.find(study.saes["s"], "1", "64")[1]
-    assert saes.recipe(study, "m", "64_across.random-0a")["k"] == (round(l0) if l0 else 32)
+    assert saes.recipe(study, "m", "320_across.random-a")["k"] == (round(5 * l0) if l0 else 5 * 32)
 
 
 def test_the_name_of_a_random_sae_is_refused(config):
-    config["saes"]["mine.random-0a"] = config["saes"]["s"]
-    fails(lambda: load(config), "config key saes.mine.random-0a", "random SAE of a match; rename it")
+    config["saes"]["mine.random-a"] = config["saes"]["s"]
+    fails(lambda: load(config), "config key saes.mine.random-a", "random SAE of a match; rename it")
 
 
 def test_the_config_of_a_study_has_each_entry_once(config):

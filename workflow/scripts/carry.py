@@ -11,10 +11,7 @@ with script(snakemake):
         side: Reader(place, *(inputs[f"{part}_{side}"] for part in ("features", "shards", "cells")))
         for side, place in params.sides.items()
     }
-    random = [
-        {side: Reader(place, inputs[f"random_{side}"], [], []) for side, place in draw.items()}
-        for draw in params.random
-    ]
+    random = {side: Reader(place, inputs[f"random_{side}"], [], []) for side, place in params.random.items()}
     asked = {name: params[name] for name in ("texts", "data", "same", "cells", "hidden_poolings", "settings")}
     for part, frame in carry_all(readers, random, inputs.examples, pl.read_parquet(inputs.pairings), **asked).items():
         write_parquet(snakemake.output[part], frame)

@@ -18,7 +18,7 @@ from tessera.matching.carry import RandomSaes, Side, answer, results, ridge
 from tessera.matching.pairings import HIDDEN_POOLING, Sides, random_maps
 from tessera.probes.fit import Probe
 from tessera.probes.task import Task, read_probe
-from tessera.study import paths
+from tessera.study import paths, untrained
 from tessera.study.grid import parse_width
 
 logger = logging.getLogger("tessera")
@@ -137,7 +137,7 @@ def read_side(reader: Reader, data: str, task: Task, cells: list[dict[str, str]]
 
 def carry_all(
     readers: dict[str, Reader],
-    random: list[dict[str, Reader]],
+    random: dict[str, Reader],
     files: list[str],
     pairings: pl.DataFrame,
     *,
@@ -150,21 +150,35 @@ def carry_all(
 ) -> dict[str, pl.DataFrame]:
     """What a match leaves of the probes that are carried (see `results`), on each of the data sets `data`.
 
-    `random` are the readers of each draw of random SAEs.
+    `random` are the readers of the random SAEs.
     """
     training = _examples(files, texts)
     ridges = read_ridges(readers, training, hidden_poolings)
     rows = {name: alignment.training_texts(frame) for name, frame in training.items()}
     poolings = list(dict.fromkeys(cell["pooling"] for cell in cells))
-    maps = [{pooling: random_maps(latents(draw, rows, pooling), same=same) for pooling in poolings} for draw in random]
+    sampled = {pooling: _drawn(latents(random, rows, pooling)) for pooling in poolings}
+    maps = [
+        {pooling: random_maps(several[draw], same=same) for pooling, several in sampled.items()}
+        for draw in range(untrained.DRAWS)
+    ]
     answered = {}
     for one, examples in _examples(files, data).items():
         task = Task(examples, **settings)
         sides = {side: read_side(reader, one, task, cells, hidden_poolings) for side, reader in readers.items()}
+        features = {
+            pooling: _drawn({side: reader.features_of(one, pooling) for side, reader in random.items()})
+            for pooling in poolings
+        }
         drawn = [
-            RandomSaes({p: {side: draw[side].features_of(one, p) for side in draw} for p in poolings}, found)
-            for draw, found in zip(random, maps, strict=True)
+            RandomSaes({pooling: several[draw] for pooling, several in features.items()}, found)
+            for draw, found in enumerate(maps)
         ]
         answered[one] = task, answer(task, sides, pairings, ridges, settings["seed"], drawn)
         logger.info("%s: %d conditions", one, len(answered[one][1]))
     return results(answered)
+
+
+def _drawn(features: dict[str, sp.csr_array]) -> list[dict[str, sp.csr_array]]:
+    """Of each draw of the random SAEs the latents of either side."""
+    drawn = {side: untrained.draws(features_EW) for side, features_EW in features.items()}
+    return [dict(zip(drawn, sides, strict=True)) for sides in zip(*drawn.values(), strict=True)]

@@ -61,21 +61,14 @@ def data_features(study: Study, match: str, side: str) -> list[str]:
     return _features(study, study.matches[match][side], data(study, match))
 
 
-def random_saes(study: Study, match: str) -> list[dict[str, dict[str, str]]]:
-    """Model, layer and width on either side, of each draw of the random SAEs."""
-    return [
-        {
-            side: {**cell, "width": untrained.width(match, cell, side, draw)}
-            for side, cell in sides(study, match).items()
-        }
-        for draw in range(untrained.DRAWS)
-    ]
+def random_saes(study: Study, match: str) -> dict[str, dict[str, str]]:
+    """Model, layer and width of the random SAEs on either side."""
+    return {side: {**cell, "width": untrained.width(match, cell, side)} for side, cell in sides(study, match).items()}
 
 
 def random_features(study: Study, match: str, side: str) -> list[str]:
-    """The pooled latents of the random SAEs of one side, on all data sets of the match."""
-    cells = [draw[side] for draw in random_saes(study, match)]
-    return [file for cell in cells for file in _features(study, cell, all_data(study, match))]
+    """Their pooled latents, on all data sets of the match."""
+    return _features(study, random_saes(study, match)[side], all_data(study, match))
 
 
 def text_shards(study: Study, match: str, side: str) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from tessera.study import paths, releases
+from tessera.study import paths, releases, untrained
 from tessera.study.config import sae_folder
 from tessera.study.grid import parse_width, split_width
 from tessera.study.study import Study
@@ -65,7 +65,7 @@ def recipe(study: Study, model: str, width: str) -> dict:
     train = {key: value for key, value in one["train"].items() if key not in aside}
     if "as_sparse_as" in one:
         l0 = releases.find(*one["as_sparse_as"])[1]
-        train |= {"k": max(1, round(l0))} if l0 else {}
+        train |= {"k": max(1, round(l0 * untrained.DRAWS))} if l0 else {}
     return {"seed": study.seed, **train, "hook": hook(study, model) or "resid_post"}
 
 

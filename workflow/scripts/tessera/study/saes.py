@@ -73,7 +73,7 @@ def _start(cell: dict, study: Study) -> tuple | None:
 
 
 def add_random(study: Study) -> None:
-    """Give each match its random SAEs (`untrained`), on either side and in every draw.
+    """Give each match its random SAEs (`untrained`), on either side.
 
     Where both sides have the same SAE, both have the same random weights.
 
@@ -86,13 +86,12 @@ def add_random(study: Study) -> None:
     for name, match in study.matches.items():
         passes: dict[str, dict[str, list[str]]] = {}
         apart = not same_sae(match, study)
-        for draw in range(untrained.DRAWS):
-            for side in SIDES:
-                cell = match[side]
-                width = untrained.width(name, cell, side, draw)
-                seed = untrained.seed(study.seed, name, draw, side if apart else "")
-                study.saes[split_width(width)[1]] = _untrained(cell, match["texts"], seed, study)
-                passes.setdefault(cell["model"], {}).setdefault(cell["layer"], []).append(width)
+        for side in SIDES:
+            cell = match[side]
+            width = untrained.width(name, cell, side)
+            seed = untrained.seed(study.seed, name, side if apart else "")
+            study.saes[split_width(width)[1]] = _untrained(cell, match["texts"], seed, study)
+            passes.setdefault(cell["model"], {}).setdefault(cell["layer"], []).append(width)
         for model, one_pass in passes.items():
             study.models[model]["passes"].append(one_pass)
 
@@ -106,5 +105,6 @@ def _untrained(cell: dict[str, str], texts: list[str], seed: int, study: Study) 
     entry = study.saes[study.sae_entry(owner, width)]
     recipe = {**UNTRAINED, "texts": texts, **entry.get("train", {})}
     recipe.pop("draws", None)
+    recipe["k"] *= untrained.DRAWS
     found = {"train": {**recipe, "architecture": "batchtopk", "steps": 0, "seed": seed}}
     return found | ({"as_sparse_as": [entry, cell["layer"], split_width(width)[0]]} if "release" in entry else {})
