@@ -253,18 +253,24 @@ def test_probes_are_carried_across_a_match(matched):
     tables = {file.stem: pl.read_parquet(file) for file in matched.glob("results/tables/*match*.parquet")}
     scores = tables["match_scores"].filter(split="test", match="shared", data="own", features="sae")
     assert set(scores["condition"]) == {
-        "source", "native", "identity", "one_to_one", "best_match", "random", "directions",
+        "source", "native", "identity", "one_to_one", "best_match", "random", "directions", "random_sae",
     }  # fmt: skip
-    assert scores.group_by("condition", "over", "source").len()["len"].unique().to_list() == [2 * 3 * 2]
+    drawn = pl.col("condition") == "random_sae"  # each draw has the best of all cells
+    cells = scores.group_by("condition", "over", "source").len().select(drawn, "len")
+    assert set(cells.iter_rows()) == {(False, 2 * 3 * 2), (True, 1)}
     apart = tables["match_scores"].filter(match="apart")
     assert set(apart["data"]) == {"weather"} and set(apart["split"]) == {"test", "late"}
     own = pl.read_parquet(matched / "results/tables/scores.parquet").filter(features="sae", data="own", model="bert")
     cell = {"pooling": "max", "threshold": "q50", "selection": "none"}
     at_home = scores.filter(condition="source", source="bert/1/64", **cell)["macro_f1"].item()
     assert at_home == pytest.approx(own.filter(**cell)["macro_f1"].item())
-    said = tables["match_claims"].group_by(pl.col("claim").str.ends_with("random match")).agg("verdict")
-    said = dict(said.iter_rows())
-    assert set(said[True]) == {None} and set(said[False]) <= {"holds", "fails", "undecided"}
+    about = tables["match_claims"].filter(match="shared").group_by("data", "source", "pairing").len()
+    assert set(about["len"]) == {4 * 2} and len(about) == 2 * 2 * 2
+    claims = pl.read_csv(matched / "results/tables/claims.csv").filter(
+        pl.col("claim").str.starts_with("latents transfer")
+    )
+    assert set(claims["claim"]) == {"latents transfer: matched latents", "latents transfer: the same SAE"}
+    assert len(claims) == 2 + 2 * len(about) / 2 and set(claims["verdict"]) <= {"holds", "fails", "undecided"}
     matches = tables["matches"].filter(match="shared", over="tokens", pairing="one_to_one")
     assert matches["itself"].min() > 0.9 and matches["svcca"].min() > 0.9
     saes = pl.read_csv(matched / "results/tables/saes.csv").filter(model="twin")
@@ -277,11 +283,12 @@ def test_probes_are_carried_across_a_match(matched):
 def test_another_match_recomputes_nothing(matched, tmp_path):
     folder = Path(shutil.copytree(matched, tmp_path / "copy"))
     assert "Nothing to be done" in snakemake(folder)
-    change(folder, lambda config: config["matches"].update(more=config["matches"]["apart"] | {"texts": ["own"]}))
+    change(folder, lambda config: config["matches"].update(third=config["matches"]["apart"] | {"texts": ["own"]}))
     merges = {"match_tables": 1, "draw_match_tables": 1, "claims": 1, "draw_claims": 1}
-    assert planned(folder) == {"match": 1, "carry": 1, **merges}
+    random = {"residuals": 2, "train_sae": 2, "prepare_sae": 2, "extract": 4, "pool": 2}
+    assert planned(folder) == {"match": 1, "carry": 1, **random, **merges}
     change(folder, lambda config: config["matches"]["apart"].update(data=["weather", "own"]))
-    assert planned(folder) == {"match": 1, "carry": 2, **merges}
+    assert planned(folder) == {"match": 1, "carry": 2, **random, "extract": 8, "pool": 4, **merges}
 
 
 def test_a_bad_config_ends_in_one_line_and_writes_nothing(study, tmp_path):

@@ -1,8 +1,8 @@
 """SAEs of random weights, the control of every match: as wide and as sparse as its two, on their models.
 
 Those of one side are one SAE in the study, DRAWS times as wide with DRAWS times as many active latents: each draw has
-its share of the latents. That of side a of the match `apart` is the entry of saes `apart.random-a` (`saes.add_random` makes
-it), in a pass of its own after all others, so that another match changes none.
+its share of the latents. That of side a of the match `apart` is the entry of saes `apart.random-a` (`saes.add_random`
+makes it), in a pass of its own after all others, so that another match changes none.
 """
 
 import re
