@@ -78,6 +78,7 @@ def test_columns(tmp_path):
         "label": pl.String,
         "split": pl.String,
         "group": pl.UInt32,
+        "near": pl.UInt32,
     }
     assert frame["example"].to_list() == list(range(60))
     assert frame["id"].to_list() == [str(i) for i in range(60)]
@@ -244,7 +245,7 @@ def test_shift(tmp_path):
     rows(6, start=100).write_csv(tmp_path / "shift.csv")
     plain = load(tmp_path, rows(), id="id")
     found = load(tmp_path, rows(), id="id", shifts={"fr": {"path": str(tmp_path / "shift.csv")}})
-    assert found[:60].drop("group").equals(plain.drop("group"))
+    assert found[:60].drop("group", "near").equals(plain.drop("group", "near"))
     assert found["example"].to_list() == list(range(66))
     assert found[60:]["split"].unique().to_list() == ["fr"]
     assert found[60:]["id"].to_list() == [f"fr:r{i}" for i in range(100, 106)]

@@ -53,7 +53,7 @@ def array(content):
 
 def test_encoded_images(table, contents):
     examples = read(*table)
-    assert examples.columns == ["example", "id", "text", "label", "image", "split", "group"]
+    assert examples.columns == ["example", "id", "text", "label", "image", "split", "group", "near"]
     assert examples["image"].to_list() == contents[0]
     assert examples["text"].n_unique() == ROWS
     assert {"train", "test"} == set(examples["split"])

@@ -38,6 +38,8 @@ SPLIT = {
     "repeated_texts": 0,
     "texts_of_two_labels": 0,
     "texts_in_training": 0,
+    "near_in_training": 0,
+    "labels_alike": None,
     "truncated_m": 0,
 }
 TRAIN = {**SPLIT, "split": "train", "examples": 200}
@@ -67,10 +69,18 @@ def test_a_sound_study_has_no_warning():
             {"splits": [TRAIN | {"texts_of_two_labels": 4}, SPLIT]},
             ("texts with two labels", "d, split train", 4, 200, None),
         ),
-        ({"splits": [TRAIN | {"repeated_texts": 5}, SPLIT]}, ("repeated texts", "d, split train", 5, 200, None)),
         (
-            {"splits": [TRAIN | {"truncated_m": 7}, SPLIT | {"truncated_m": 7}]},
-            ("truncated examples", "d, read by m", 7, 250, None),
+            {"splits": [TRAIN, SPLIT | {"near_in_training": 4}]},
+            ("near-duplicates in training", "d, split test", 4, 50, None),
+        ),
+        (
+            {"splits": [TRAIN | {"labels_alike": "'No', 'no'"}, SPLIT]},
+            ("labels alike", "d", 1, None, "'No', 'no'"),
+        ),
+        ({"splits": [TRAIN | {"repeated_texts": 15}, SPLIT]}, ("repeated texts", "d, split train", 15, 200, None)),
+        (
+            {"splits": [TRAIN | {"truncated_m": 17}, SPLIT | {"truncated_m": 17}]},
+            ("truncated examples", "d, read by m", 17, 250, None),
         ),
         (
             {"cells": [CELL, CELL | {"threshold": "0.0", "density": 0.95}]},
@@ -121,6 +131,11 @@ def test_each_doubt_is_counted(planted, row):
     assert table(**planted) == [row]
 
 
+def test_what_is_handled_or_rare_is_left_to_the_tables():
+    splits = [TRAIN | {"repeated_texts": 9}, SPLIT | {"near_in_training": 2, "truncated_m": 5}]
+    assert table(splits=splits, saes=[SAE | {"dead": 0.04, "dense": 0.02}]) == []
+
+
 def test_what_was_drawn_once_is_named():
     trained, control = SAE | {"architecture": "jumprelu"}, CELL | {"model": "r", "control": True}
     once = [("drawn once", "r, control", 1, 1, None), ("drawn once", "m, its SAEs", 1, 1, None)]
@@ -135,7 +150,7 @@ def test_a_cell_counts_once_however_many_splits_it_is_scored_on():
 
 
 def test_serious_warnings_come_first():
-    splits = [TRAIN | {"truncated_m": 1}, SPLIT | {"texts_in_training": 1, "truncated_m": 1}]
+    splits = [TRAIN | {"truncated_m": 30}, SPLIT | {"texts_in_training": 1, "truncated_m": 30}]
     rows = table(cells=[CELL | {"C_at_edge": True}], saes=[SAE | {"dead": 0.5}], splits=splits)
     assert [row[0] for row in rows] == [
         "leakage",

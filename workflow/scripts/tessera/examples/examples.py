@@ -6,23 +6,25 @@ import numpy as np
 import polars as pl
 
 from tessera.base.errors import TesseraError, shorten
-from tessera.examples import reading
+from tessera.examples import near, reading
 from tessera.examples.checks import no_row
 from tessera.examples.prompts import load_prompts
-from tessera.examples.splits import check_folds, hashes, split
+from tessera.examples.splits import TEST_PARTS, check_folds, hashes, split
 from tessera.study.media import holds
 from tessera.study.study import Study
 
 
-def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: bool = True) -> pl.DataFrame:
+def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, whole: bool = True) -> pl.DataFrame:
     """The examples of one data set, checked (each class must have a training text per fold), sampled and split.
 
     Columns: example (u32, the row number every later stage refers to), id, text, label (str), split (train, test
-    or the name of a further test set) and group (u32): what stays on one side of every split and moves together in
-    the bootstrap, equal texts and equal values of the column that `group` names.
+    or the name of a further test set), group (u32): what stays on one side of every split and moves together in the
+    bootstrap, equal texts and equal values of the column that `group` names (auto: near-duplicates), and near (u32): a
+    number that near-duplicates share.
 
-    Of images: a column image (encoded), and in the place of the text the digest of the pixels. With `decode` off there
-    is no such column, and equal images are those of equal bytes or paths: enough to check and to count.
+    Of images: a column image (encoded), and in the place of the text the digest of the pixels. With `whole` off there
+    is no such column, equal images are those of equal bytes or paths, and near-duplicates are those of equal text:
+    enough to check and to count.
 
     Raises:
         TesseraError: names the config key, the value or row, and what is allowed.
@@ -36,15 +38,25 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, decode: b
     if spec.get("max_examples", len(frame)) < len(frame):
         frame = _sample(frame, spec["max_examples"], seed)
     if holds(spec) == "image":
-        frame = reading.decoded(key, frame, spec, decode)
+        frame = reading.decoded(key, frame, spec, whole)
+    shifts = {
+        shift: _shift(f"{key}.shifts.{shift}", shift, {**reading.inherited(spec), **shift_spec}, whole)
+        for shift, shift_spec in spec.get("shifts", {}).items()
+    }
+    texts = pl.concat([frame["text"], *(extra["text"] for extra in shifts.values())])
+    alike = near.clusters(texts) if whole and holds(spec) == "text" else texts
+    if spec.get("group") == near.AUTO:
+        frame = frame.with_columns(group=alike.head(len(frame)).cast(pl.String))
+        _check_clusters(key, frame)
     if "split" not in spec:
         frame = frame.with_columns(split(frame, seed))
     _check_classes(key, frame, folds)
-    for shift, shift_spec in spec.get("shifts", {}).items():
-        extra = _shift(f"{key}.shifts.{shift}", shift, {**reading.inherited(spec), **shift_spec}, frame, decode)
-        frame = pl.concat([frame, extra])
-    group = frame["group"].rank("dense").cast(pl.UInt32) - 1
-    return frame.drop("group").with_columns(group=group).with_row_index("example")
+    for shift, extra in shifts.items():
+        _check_shift(f"{key}.shifts.{shift}", shift, extra, frame)
+    frame = pl.concat([frame, *(extra.select(frame.columns) for extra in shifts.values())])
+    group = alike if spec.get("group") == near.AUTO else frame["group"]
+    numbers = {name: column.rank("dense").cast(pl.UInt32) - 1 for name, column in (("group", group), ("near", alike))}
+    return frame.drop("group").with_columns(**numbers).with_row_index("example")
 
 
 def count_examples(name: str, study: Study) -> int:
@@ -56,7 +68,7 @@ def count_examples(name: str, study: Study) -> int:
     if "answered" in spec and "path" in spec:
         return len(load_prompts(name, spec, seed=study.seed))
     if "path" in spec:
-        return len(load_examples(name, spec, seed=study.seed, folds=study.probe["folds"], decode=False))
+        return len(load_examples(name, spec, seed=study.seed, folds=study.probe["folds"], whole=False))
     shifts = spec.get("shifts", {}).items()
     return spec["max_examples"] + sum(
         len(reading.read_file(f"datasets.{name}.shifts.{s}", {**reading.inherited(spec), **shift}))
@@ -65,8 +77,10 @@ def count_examples(name: str, study: Study) -> int:
 
 
 def describe(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per split: examples, classes, repeated texts, and texts that the training split holds too (leakage)."""
-    training_texts = frame.filter(split="train")["text"].unique()
+    """One row per split: examples, classes, texts that occur again or nearly so, there or in training (leakage)."""
+    training = frame.filter(split="train")
+    elsewhere = pl.col("text").is_in(training["text"].unique().implode())
+    texts_of_cluster = pl.col("text").n_unique().over("near", "split")
     return (
         frame.group_by("split", maintain_order=True)
         .agg(
@@ -75,10 +89,25 @@ def describe(frame: pl.DataFrame) -> pl.DataFrame:
             largest_class=pl.col("label").value_counts(sort=True).struct.field("count").first() / pl.len(),
             repeated_texts=pl.len() - pl.col("text").n_unique(),
             texts_of_two_labels=(pl.col("label").n_unique().over("text") > 1).sum(),
-            texts_in_training=pl.col("text").is_in(training_texts.implode()).sum(),
+            near_duplicates=(texts_of_cluster > 1).sum(),
+            largest_cluster=texts_of_cluster.max(),
+            texts_in_training=elsewhere.sum(),
+            near_in_training=(pl.col("near").is_in(training["near"].unique().implode()) & ~elsewhere).sum(),
         )
-        .with_columns(texts_in_training=pl.when(split="train").then(0).otherwise("texts_in_training"))
+        .with_columns(
+            pl.when(split="train").then(0).otherwise(name).alias(name)
+            for name in ("texts_in_training", "near_in_training")
+        )
+        .with_columns(labels_alike=pl.lit(_labels_alike(frame["label"]), pl.String))
     )
+
+
+def _labels_alike(labels: pl.Series) -> str | None:
+    """The labels that differ from another in case or spaces alone: two classes that may be meant as one."""
+    distinct = pl.DataFrame({"label": labels.unique().sort()})
+    form = pl.col("label").str.to_lowercase().str.replace_all(r"\s+", " ")
+    alike = distinct.filter(pl.len().over(form) > 1)["label"]
+    return ", ".join(map(shorten, alike)) or None
 
 
 def read_examples(file: str | Path) -> pl.DataFrame:
@@ -115,16 +144,29 @@ def _sample(frame: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
     return kept.sort("row").drop("row", "order", "rank")
 
 
-def _shift(key: str, name: str, spec: dict, frame: pl.DataFrame, decode: bool) -> pl.DataFrame:
-    if name in frame["split"].unique():
-        raise TesseraError(f"config key {key}: the data set has a split of that name already")
+def _shift(key: str, name: str, spec: dict, whole: bool) -> pl.DataFrame:
     extra = reading.columns(key, reading.where(key, reading.read_file(key, spec), spec.get("where", {})), spec)
     if holds(spec) == "image":
-        extra = reading.decoded(key, extra, spec, decode)
+        extra = reading.decoded(key, extra, spec, whole)
+    return extra.with_columns(id=pl.lit(f"{name}:") + pl.col("id"), split=pl.lit(name))
+
+
+def _check_shift(key: str, name: str, extra: pl.DataFrame, frame: pl.DataFrame) -> None:
+    if name in frame["split"].unique():
+        raise TesseraError(f"config key {key}: the data set has a split of that name already")
     unknown = set(extra["label"]) - set(frame.filter(split="train")["label"])
     if unknown:
         raise TesseraError(f"config key {key}.label: {shorten(min(unknown))} is no label of the training split")
-    return extra.with_columns(id=pl.lit(f"{name}:") + pl.col("id"), split=pl.lit(name)).select(frame.columns)
+
+
+def _check_clusters(key: str, frame: pl.DataFrame) -> None:
+    """No cluster is larger than the test split: nothing could be dealt."""
+    largest = frame["group"].value_counts()["count"].max()
+    if largest * TEST_PARTS > len(frame):
+        raise TesseraError(
+            f"config key {key}.group: auto finds one cluster of {largest} near-duplicates among {len(frame)} texts, "
+            "more than a test split holds; name a column of groups instead"
+        )
 
 
 def _check_classes(key: str, frame: pl.DataFrame, folds: int) -> None:

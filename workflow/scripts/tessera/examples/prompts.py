@@ -5,6 +5,7 @@ import polars as pl
 from tessera.base.errors import TesseraError
 from tessera.examples import reading
 from tessera.examples.checks import no_row
+from tessera.examples.near import AUTO
 from tessera.examples.splits import hashes
 
 PROMPT_COLUMNS = {"id", "text", "choices", "names", "right", "answer", "log_probability", "choice_tokens", "cut"}
@@ -29,7 +30,7 @@ def load_prompts(name: str, spec: dict, *, seed: int) -> pl.DataFrame:
     names = asked.get("choices") or asked["answers"]
     texts = [raw[column] if "choices" in asked else pl.Series([column]).new_from_index(0, len(raw)) for column in names]
     checked = reading.columns(key, raw.with_columns(label=pl.lit("unknown")), {**spec, "label": "label"})
-    kept = {spec[column] for column in ("text", "group", "split") if column in spec}
+    kept = {spec[column] for column in ("text", "group", "split") if column in spec} - {AUTO}
     clash = kept & PROMPT_COLUMNS - {spec["text"]} | {spec["text"]} & PROMPT_COLUMNS - {"text"}
     if clash:
         raise TesseraError(f"config key {key}: in an answered data set, the column {min(clash)!r} needs another name")

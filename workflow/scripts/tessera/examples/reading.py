@@ -10,6 +10,7 @@ from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
 from tessera.examples import images
 from tessera.examples.checks import no_row
+from tessera.examples.near import AUTO
 from tessera.examples.splits import joined
 from tessera.study.media import holds
 
@@ -123,18 +124,18 @@ def columns(key: str, raw: pl.DataFrame, spec: dict) -> pl.DataFrame:
     return frame if image is None else frame.with_columns(place=pl.int_range(pl.len()), image=image)
 
 
-def decoded(key: str, frame: pl.DataFrame, spec: dict, decode: bool) -> pl.DataFrame:
+def decoded(key: str, frame: pl.DataFrame, spec: dict, whole: bool) -> pl.DataFrame:
     """Images encoded, their digests in the place of the text, and groups joined where they share a digest."""
-    if not decode:
+    if not whole:
         return frame.drop("place", "image")
     image, text = images.encoded(key, frame, spec)
     frame = frame.drop("place").with_columns(image, text)
-    return frame.with_columns(group=joined(frame["group"], text) if "group" in spec else text)
+    return frame.with_columns(group=joined(frame["group"], text) if spec.get("group", AUTO) != AUTO else text)
 
 
 def groups(key: str, raw: pl.DataFrame, spec: dict, text: pl.Series) -> pl.Series:
     """A name for what is not to be parted: texts, or groups of the user's, joined where they share a text."""
-    if "group" not in spec:
+    if spec.get("group", AUTO) == AUTO:
         return text
     if spec["group"] not in raw.columns:
         raise TesseraError(f"config key {key}.group: no column {spec['group']!r}; there: {', '.join(raw.columns)}")

@@ -222,11 +222,15 @@ TABLES = {
         Table(
             "datasets",
             "tables",
-            "split: classes, repeated texts, leakage, and the data set's cut texts",
-            names("data split examples classes largest_class repeated_texts texts_of_two_labels texts_in_training"),
+            "split: classes, repeated texts and near-duplicates, leakage, and the data set's cut texts",
+            names(
+                "data split examples classes largest_class repeated_texts texts_of_two_labels near_duplicates "
+                "largest_cluster texts_in_training near_in_training labels_alike"
+            ),
             varying="truncated_.+",
-            about="Per data set and split: examples, classes, share of the largest class, repeated texts, test texts "
-            "that the training split holds too (leakage), and the data set's texts that a model read cut short.",
+            about="Per data set and split: examples, classes, share of the largest class, repeated texts and "
+            "near-duplicates, test texts that the training split holds too, or nearly so (leakage), and the data set's "
+            "texts that a model read cut short.",
         ),
         Table(
             "provenance",
@@ -241,8 +245,9 @@ TABLES = {
         Table(
             "warnings",
             "tables",
-            "doubt and place, counted: leakage, repeated and cut texts, L0 off, massive tokens, dead and dense "
-            "latents, saturated or empty matrices, C at its grid's edge, probes that did not converge",
+            "doubt and place, counted: leakage, near-duplicates, labels alike, repeated and cut texts, L0 off, massive "
+            "tokens, dead and dense latents, saturated or empty matrices, C at its grid's edge, probes that did not "
+            "converge",
             ("warning", "where", "count", "of", "such_as", "advice"),
             about="What to doubt in this study, most serious first: how many (count) of how many (of). No example "
             "is ever skipped: a row without text or label ends the run; texts that were cut are counted here as "

@@ -6,6 +6,7 @@ from tessera.features.registry import KINDS, kind
 from tessera.study.grid import parse_width
 
 SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
+NEGLIGIBLE = 0.05  # share of texts or latents up to which the tables alone say what is handled or changes little
 NAMED = 3  # places that a row names; it counts all
 # In the order of the table: what a reader should do about it.
 ADVICE = {
@@ -14,6 +15,9 @@ ADVICE = {
     "L0 off the published one": "by a factor over 2, the sign of a wrong hook, model or normalisation: do not trust "
     "these SAEs' cells",
     "leakage": "test texts that the training split holds too: scores on them are too high",
+    "near-duplicates in training": "test texts that the training split nearly holds (case, punctuation, a template): "
+    "scores on them are too high, intervals too narrow; say group: auto in the data set's entry",
+    "labels alike": "labels that differ in case or spaces alone are two classes: spell them one way, if one is meant",
     "texts with two labels": "equal texts that are labelled differently: no probe can get all of them right",
     "repeated texts": "they stand on one side of the split and move together in the bootstrap; the data set is smaller "
     "than it looks",
@@ -70,14 +74,20 @@ def _of_data(datasets: pl.DataFrame) -> list[tuple]:
     for split in datasets.iter_rows(named=True):
         where, size = f"{split['data']}, split {split['split']}", split["examples"]
         rows.append(("leakage", where, split["texts_in_training"], size, None))
+        if split["near_in_training"] > NEGLIGIBLE * size:
+            rows.append(("near-duplicates in training", where, split["near_in_training"], size, None))
         rows.append(("texts with two labels", where, split["texts_of_two_labels"], size, None))
-        rows.append(("repeated texts", where, split["repeated_texts"], size, None))
+        if split["repeated_texts"] > NEGLIGIBLE * size:
+            rows.append(("repeated texts", where, split["repeated_texts"], size, None))
     sizes = datasets.group_by("data", maintain_order=True).agg(pl.col("examples").sum())
     cut = [column for column in datasets.columns if column.startswith("truncated_")]
     for data in datasets.unique("data", maintain_order=True).join(sizes, on="data").iter_rows(named=True):
+        if data["labels_alike"]:
+            rows.append(("labels alike", data["data"], 1, None, data["labels_alike"]))
         for column in cut:
-            where = f"{data['data']}, read by {column.removeprefix('truncated_')}"
-            rows.append(("truncated examples", where, data[column] or 0, data["examples_right"], None))
+            where, size = f"{data['data']}, read by {column.removeprefix('truncated_')}", data["examples_right"]
+            if (data[column] or 0) > NEGLIGIBLE * size:
+                rows.append(("truncated examples", where, data[column], size, None))
     return rows
 
 
@@ -126,7 +136,8 @@ def _of_saes(saes: pl.DataFrame) -> list[tuple]:
             rows.append(("L0 off the published one", where, 1, 1, measured))
         latents = parse_width(sae["width"])
         for doubt in ("dead", "dense"):
-            rows.append((f"{doubt} latents", where, round((sae.get(doubt) or 0) * latents), latents, None))
+            if (share := sae.get(doubt) or 0) > NEGLIGIBLE:
+                rows.append((f"{doubt} latents", where, round(share * latents), latents, None))
     return rows
 
 

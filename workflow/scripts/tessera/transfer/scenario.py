@@ -223,7 +223,7 @@ def check_scenarios(study: Study) -> None:
         needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
         if any({"hub", "answered"} & set(study.datasets[data]) for data in needed):
             continue  # the jobs check them
-        frames = {data: load_examples(data, study.datasets[data], seed=study.seed, decode=False) for data in needed}
+        frames = {data: load_examples(data, study.datasets[data], seed=study.seed, whole=False) for data in needed}
         kept = {key: spec[key] for key in ("targets", "translated", "fractions")}
         asked = [([source], kept) for source in spec["sources"]] + ([(spec["sources"], kept)] if spec["joint"] else [])
         native = {"translated": {}, "fractions": spec["fractions"]}
