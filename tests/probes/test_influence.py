@@ -45,7 +45,7 @@ def test_the_variance_of_roc_auc_is_delongs():
     positive, negative = (probability_EC[label_E == one, 1] for one in (1, 0))
     wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
     placements = wins.mean(axis=1), wins.mean(axis=0)
-    expected = sum(values.var() / len(values) for values in placements)
+    expected = sum(values.var(ddof=1) / len(values) for values in placements)
     value, influence_E = roc_auc(label_E, probability_EC)
     assert value == pytest.approx(wins.mean())
     assert (influence_E**2).sum() == pytest.approx(expected)

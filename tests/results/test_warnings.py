@@ -144,6 +144,11 @@ def test_what_was_drawn_once_is_named():
     assert table(cells=[CELL, *again[2:]], saes=again[:2]) == []
 
 
+def test_a_cell_is_at_the_edge_where_most_of_its_fits_are():
+    fits = [CELL | {"C_at_edge": repeat < 2, "repeat": repeat} for repeat in range(4)]
+    assert table(cells=fits) == [] and [row[2:4] for row in table(cells=fits[:3])] == [(1, 1)]
+
+
 def test_a_cell_counts_once_however_many_splits_it_is_scored_on():
     cells = [CELL | {"C_at_edge": True, "split": split} for split in ("test", "shifted")]
     assert [row[2:4] for row in table(cells=cells)] == [(1, 1)]

@@ -62,7 +62,7 @@ def finished(tmp_path_factory) -> tuple[Path, str]:
     rows = [f"{('rain', 'moon')[number % 2]} {words[number % 7]} {words[number % 11]}" for number in range(80)]
     rows = [f"{row} {words[number % 13]} {number}" for number, row in enumerate(rows)]
     rows[70:73] = rows[:3]  # leakage: the training split's texts
-    rows[79] = " ".join(words[:20])  # longer than the model reads
+    rows[75:] = [" ".join(words[start : start + 20]) for start in range(5)]  # longer than the model reads
     split = ["train"] * 60 + ["test"] * 20
     labels = ["wet", "dry"] * 40
     pl.DataFrame({"text": rows, "label": labels, "split": split}).write_csv(folder / "rows.csv")
@@ -130,8 +130,8 @@ def test_planted_faults_are_warnings(study):
     found = {(warning, where): (count, of) for warning, where, count, of in table(study, "warnings")
              .select("warning", "where", "count", "of").iter_rows()}  # fmt: skip
     assert found["leakage", "rows, split test"] == (3, 20)
-    assert found["truncated examples", "rows, read by bert"] == (1, 80)
-    assert found["truncated examples", "rows, read by random"] == (1, 80)
+    assert found["truncated examples", "rows, read by bert"] == (5, 80)
+    assert found["truncated examples", "rows, read by random"] == (5, 80)
     assert found["empty feature matrices", "rows, SAE, bert"] == (1, 3)
     assert {kind for kind, _ in found}.isdisjoint({"dead latents", "L0 off the published one", "repeated texts"})
     csv = pl.read_csv(study / "results/tables/warnings.csv")

@@ -12,7 +12,7 @@ from tessera.base.errors import TesseraError
 from tessera.base.files import check_writable
 from tessera.features.pooling import check_poolings
 from tessera.features.registry import kind
-from tessera.plan import cells, data, matches, models, results, saes, transfers
+from tessera.plan import cells, data, matches, models, named, results, saes, transfers
 from tessera.study import paths
 from tessera.study.config import load
 from tessera.study.grid import AXES
@@ -23,8 +23,8 @@ if not (config if IMPORTED else workflow.overwrite_configfiles):
     configfile: ROOT / "config" / "config.yaml" if BESIDE.exists() else workflow.source_path("../../config/config.yaml")
 
 
-WANTED = str(config.get("cell") or "")  # of the target `cell`; no part of a study
-config = {key: part for key, part in config.items() if key != "cell"}  # a copy: an importer's stays as it is
+ASKED = {key: str(config.get(key) or "") for key in ("cell", "left", "right")}  # by a target; no part of a study
+config = {key: part for key, part in config.items() if key not in ASKED}  # a copy: an importer's stays as it is
 moved = workflow.modifier.path_modifier.replace_prefix  # where an importer's prefix puts a file of results
 PREFIXED = moved("file") != "file"
 

@@ -169,7 +169,7 @@ rule scores:
 
 rule cell:
     input:
-        of(cells.named_cells, wanted=WANTED),
+        of(cells.named_cells, wanted=ASKED["cell"]),
     localrule: True
 
 

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from tessera.base.errors import TesseraError, shorten
 
 TEST_PARTS = 5  # one part in five is the test split
+UNUSED = ""  # the split of training examples that a share leaves out; no split of a data set is named so
 
 
 def joined(first: pl.Series, second: pl.Series) -> pl.Series:
@@ -68,6 +69,14 @@ def nested(frame: pl.DataFrame, fraction: float, *, seed: int, repeat: int = 0) 
     size = (pl.len().over("label") * fraction).round(9).ceil()  # 0.07 × 100 is a little over 7
     kept = pl.col("order").rank("ordinal").over("label") <= size
     return frame[together].is_in(groups.filter(kept)[together].implode())
+
+
+def with_share(examples: pl.DataFrame, fraction: float, *, seed: int, repeat: int = 0) -> pl.DataFrame:
+    """The examples with a nested share of the training split; the rest of it is UNUSED."""
+    train = examples.filter(split="train")
+    left_out = train.filter(~nested(train, fraction, seed=seed, repeat=repeat))["example"]
+    unused = pl.col("example").is_in(left_out.implode())
+    return examples.with_columns(split=pl.when(unused).then(pl.lit(UNUSED)).otherwise("split"))
 
 
 def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -24,7 +24,8 @@ def macro_f1(label_E: np.ndarray, predicted_E: np.ndarray) -> tuple[float, np.nd
 def roc_auc(label_E: np.ndarray, probability_EC: np.ndarray) -> tuple[float, np.ndarray]:
     """ROC AUC (as `metrics.resampled`: of several classes, the mean of one against the rest), and its influence [E].
 
-    An example adds the share of those of the other side that it stands on the right side of (DeLong et al. 1988).
+    An example adds the share of those of the other side that it stands on the right side of, scaled so that the sum of
+    squares is the variance of DeLong et al. (1988).
     """
     from scipy.stats import rankdata  # heavy, and only matches ask
 
@@ -38,8 +39,8 @@ def roc_auc(label_E: np.ndarray, probability_EC: np.ndarray) -> tuple[float, np.
         above = (rank_E[is_E] - rankdata(probability_EC[is_E, name])) / others
         below = 1 - (rank_E[~is_E] - rankdata(probability_EC[~is_E, name])) / many
         found.append(above.mean())
-        influence_E[is_E] += (above - found[-1]) / many
-        influence_E[~is_E] += (below - found[-1]) / others
+        for side_E, share, size in ((is_E, above, many), (~is_E, below, others)):
+            influence_E[side_E] += (share - found[-1]) / np.sqrt(size * max(1, size - 1))
     return (float(np.mean(found)), influence_E / len(found)) if found else (np.nan, influence_E)
 
 

@@ -1,28 +1,42 @@
 """Scores with bootstrap intervals, all resamples at once: a metric takes one row of example weights per resample."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
 METRICS = ("macro_f1", "accuracy", "roc_auc", "average_precision")
 LEVEL = 0.95
+BINS, SMALLEST = 10, 20  # of calibration: the most bins, and how many examples one holds at least
 
 
 def resample_weights(group_E: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Weights [1 + B, E]: the sample itself, then B bootstrap resamples of its groups (equal texts move together)."""
+    return next(weights_in_parts(group_E, resamples, seed, max(1, resamples)))
+
+
+def weights_in_parts(group_E: np.ndarray, resamples: int, seed: int, size: int) -> Iterator[np.ndarray]:
+    """The same resamples, at most `size` at a time, for more of them than the memory holds.
+
+    The sample itself is row 0 of every part; the other rows are the same whatever `size` is.
+    """
     groups, index_E = np.unique(group_E, return_inverse=True)
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(len(groups), size=(resamples, len(groups)))
-    rows = np.repeat(np.arange(resamples), len(groups))
-    counts = np.zeros((resamples, len(groups)), dtype=np.float32)
-    np.add.at(counts, (rows, drawn.ravel()), 1)
-    return np.vstack([np.ones(len(group_E), dtype=np.float32), counts[:, index_E]])
+    generator = np.random.default_rng(seed)  # draws one number after another, however many are asked for at once
+    sample_E = np.ones(len(group_E), dtype=np.float32)
+    for start in range(0, max(1, resamples), size):
+        drawn = generator.integers(len(groups), size=(min(size, resamples - start), len(groups)))
+        rows = np.repeat(np.arange(len(drawn)), len(groups))
+        counts = np.zeros(drawn.shape, dtype=np.float32)
+        np.add.at(counts, (rows, drawn.ravel()), 1)
+        yield np.vstack([sample_E, counts[:, index_E]])
 
 
 def score(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarray) -> dict[str, float]:
-    """Every metric with its 95 % percentile interval: `<metric>`, `<metric>_low`, `<metric>_high`."""
+    """Every metric with its 95 % percentile interval, `<metric>`, `<metric>_low`, `<metric>_high`; and calibration."""
     found = resampled(label_E, probability_EC, weights_BE)
-    return {key: value for metric in METRICS for key, value in with_interval(metric, found[metric]).items()}
+    scores = {key: value for metric in METRICS for key, value in with_interval(metric, found[metric]).items()}
+    return scores | calibration(label_E, probability_EC, weights_BE)
 
 
 def resampled(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarray) -> dict[str, np.ndarray]:
@@ -39,6 +53,32 @@ def resampled(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.nd
     with np.errstate(invalid="ignore"):
         auc_B, precision_B = _mean_defined(ranked, axis=0)
     return dict(zip(METRICS, (f1_B, accuracy_B, auc_B, precision_B), strict=True))
+
+
+def calibration(label_E: np.ndarray, probability_EC: np.ndarray, weights_BE: np.ndarray) -> dict[str, float]:
+    """How far the probability of the predicted class is from the share of predictions that are right.
+
+    `ece`, expected calibration error (Guo et al. 2017): the mean over examples of the distance of the two in the
+    example's bin; `reliability` (Murphy 1973): of its square. Bins hold equally many examples (Nixon et al. 2019): of
+    those of equal width a small test split leaves most nearly empty.
+
+    Noise in bins is never negative, so the value lies above the truth, and resamples lie above the value: the interval
+    is mirrored (the basic bootstrap), as a percentile interval need not even hold the value.
+    """
+    confidence_E, right_E = probability_EC.max(axis=1), probability_EC.argmax(axis=1) == label_E
+    bins = int(np.clip(len(label_E) // SMALLEST, 1, BINS))
+    edges = np.quantile(confidence_E, np.arange(1, bins) / bins)
+    bin_E = np.searchsorted(edges, confidence_E)  # equal probabilities share a bin
+    gaps = sp.csr_array((right_E - confidence_E, (bin_E, np.arange(len(label_E)))), shape=(bins, len(label_E)))
+    gap_BK = (gaps @ weights_BE.T).T
+    value, low, high = with_interval("ece", np.abs(gap_BK).sum(axis=1) / weights_BE.sum(axis=1)).values()
+    held_K = np.maximum(1, np.bincount(bin_E, minlength=bins))
+    return {
+        "ece": value,
+        "ece_low": float(np.clip(2 * value - high, 0, value)),
+        "ece_high": float(np.clip(2 * value - low, value, 1)),
+        "reliability": float((gap_BK[0] ** 2 / held_K).sum() / len(label_E)),
+    }
 
 
 def with_interval(name: str, values_B: np.ndarray, level: float = LEVEL) -> dict[str, float]:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from tessera.base.files import write_named
 from tessera.examples.examples import read_examples
-from tessera.examples.splits import assign_parts, check_folds, classes, resplit
+from tessera.examples.splits import UNUSED, assign_parts, check_folds, classes, resplit, with_share
 from tessera.features.kind import Kind, Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space, Thresholding
@@ -34,12 +34,24 @@ class Cell:
 
 
 class Task:
-    """A data set's labels, split, folds and resamples in one repeat: what every cell of the data set shares."""
+    """A data set's labels, split, folds and resamples in one repeat: what every cell of the data set shares.
+
+    fraction: the share of the training split that is used.
+    """
 
     def __init__(
-        self, examples: pl.DataFrame, *, seed: int, folds: int, resamples: int, C: list[float], repeat: int = 0
+        self,
+        examples: pl.DataFrame,
+        *,
+        seed: int,
+        folds: int,
+        resamples: int,
+        C: list[float],
+        repeat: int = 0,
+        fraction: float = 1.0,
     ):
-        self.examples = resplit(examples.sort("example"), seed=seed, repeat=repeat)
+        whole = resplit(examples.sort("example"), seed=seed, repeat=repeat)
+        self.examples = with_share(whole, fraction, seed=seed, repeat=repeat)
         check_folds(self.examples, folds)
         self.seed, self.resamples, self.grid = seed, resamples, [float(value) for value in C]
         self.repeat = repeat
@@ -54,7 +66,7 @@ class Task:
 
     @property
     def test_splits(self) -> list[str]:
-        return [split for split in self.examples["split"].unique(maintain_order=True) if split != "train"]
+        return [split for split in self.examples["split"].unique(maintain_order=True) if split not in ("train", UNUSED)]
 
     def fit(
         self, kind: Kind, features: Features, pooling: str | None, threshold: str | None, selections: list[str]

@@ -130,7 +130,7 @@ def intervals(*metrics: str) -> tuple[str, ...]:
     return tuple(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high"))
 
 
-METRICS = intervals("macro_f1", "accuracy", "roc_auc", "average_precision")
+METRICS = (*intervals("macro_f1", "accuracy", "roc_auc", "average_precision", "ece"), "reliability")
 FIT = ("cv_macro_f1", "C", "C_at_edge", "tau", "n_features", "density", "training_examples", "converged")
 PLACE = (*CELL[:-1], "control")  # of a cell, without its data set
 MATCHED = ("match", "source", "target", "data", "features", "condition", "over", "pooling", "threshold", "selection")

@@ -24,6 +24,10 @@ COLUMNS = {
     "accuracy": "share of the scored examples that are told right",
     "roc_auc": "area under the ROC curve; of several classes, the mean of one against the rest",
     "average_precision": "average precision, averaged as roc_auc",
+    "ece": "expected calibration error: mean distance of the predicted class's probability from the share that is "
+    "right, over 10 bins of equally many examples (fewer where a bin would hold under 20); noise alone makes it "
+    "positive",
+    "reliability": "reliability term of the Brier score of the predicted class, over the same bins; 0: calibrated",
     "cv_macro_f1": "macro F1 in cross-validation inside the training split: what cells are chosen by",
     "C": "inverse L2 penalty, chosen by cv_macro_f1",
     "C_at_edge": "is C the smallest or largest of those to choose from?",

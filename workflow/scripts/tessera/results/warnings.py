@@ -7,6 +7,7 @@ from tessera.study.grid import parse_width
 
 SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
 NEGLIGIBLE = 0.05  # share of texts or latents up to which the tables alone say what is handled or changes little
+MOSTLY = "C at the edge of its grid"  # by chance some of many fits end there
 NAMED = 3  # places that a row names; it counts all
 # In the order of the table: what a reader should do about it.
 ADVICE = {
@@ -28,7 +29,7 @@ ADVICE = {
     "the threshold or take a quantile",
     "empty feature matrices": "no latent is on in any training text: such a probe guesses",
     "probes that did not converge": "their scores depend on where the solver stopped",
-    "C at the edge of its grid": "a longer list under probe.C may score better",
+    MOSTLY: "a longer list under probe.C may score better",
     "drawn once": "the luck of this draw is in every claim about it, and in no interval: give it draws: 3",
     "dead latents": "they fire on no held-out token: give the SAE more tokens or steps, or fewer latents",
     "dense latents": "they fire on over half of the held-out tokens and tell few apart: give the SAE more tokens or "
@@ -106,14 +107,14 @@ def _of_tokens(norms: pl.DataFrame) -> list[tuple]:
 
 
 def _of_cells(cells: pl.DataFrame) -> list[tuple]:
-    """`cells` holds a row per fit; a cell is doubted where any of its fits is."""
+    """`cells` holds a row per fit; a cell is doubted where any of its fits is, or most of them (MOSTLY)."""
     rows = []
     binary = pl.col("features").is_in([one.name for one in KINDS.values() if one.latents])
     doubts = {
         "saturated feature matrices": binary & (pl.col("density") > SATURATED),
         "empty feature matrices": binary & (pl.col("density") == 0),
         "probes that did not converge": ~pl.col("converged"),
-        "C at the edge of its grid": pl.col("C_at_edge"),
+        MOSTLY: pl.col("C_at_edge"),
     }
     axes = ("layer", "width", "pooling", "threshold")
     named = [pl.lit(f"{axis} ") + pl.col(axis).cast(pl.String) for axis in axes]
@@ -122,7 +123,9 @@ def _of_cells(cells: pl.DataFrame) -> list[tuple]:
     for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
         where = ", ".join(part for part in (data, kind(features).title, model) if part)
         for doubt, condition in doubts.items():
-            found = group.filter(condition).select(place).to_series().unique(maintain_order=True)
+            share = condition.mean().over(place)  # of the cell's fits
+            doubted = share > 0.5 if doubt == MOSTLY else share > 0
+            found = group.filter(doubted).select(place).to_series().unique(maintain_order=True)
             rows.append((doubt, where, len(found), group.select(place).n_unique(), _named(found.to_list())))
     return rows
 

@@ -9,6 +9,14 @@ from tessera.results.catalogue import TABLES
 from tessera.results.provenance import Facts
 
 
+def write_table(parquet: str, csv: str | None, table: pl.DataFrame, facts: Facts | None = None) -> None:
+    """Write a table as parquet that carries `facts`, and as csv."""
+    write_parquet(parquet, table, facts)
+    if csv is not None:
+        with atomic(csv) as part:
+            table.write_csv(part, float_precision=6)
+
+
 class Writer:
     """Writes tables to `outputs` (name → file): parquet that carries `facts`, and csv where the catalogue has one."""
 
@@ -23,10 +31,9 @@ class Writer:
         """
         for name, table in tables.items():
             TABLES[name].check(table.columns)
-            write_parquet(self.outputs[name], table, self.facts)
-            if TABLES[name].csv:
-                with atomic(self.outputs[f"{name}_csv"]) as part:
-                    table.write_csv(part, float_precision=6)
+            write_table(
+                self.outputs[name], self.outputs[f"{name}_csv"] if TABLES[name].csv else None, table, self.facts
+            )
 
     def write_parts(self, name: str, parts: Iterable[pl.DataFrame]) -> None:
         """Write a table that comes in parts, as parquet alone; errors as of `write`, but for a part without a row."""

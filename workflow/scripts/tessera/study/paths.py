@@ -21,6 +21,8 @@ MATCH = "results/matches/match={match}/{part}.parquet"
 TABLE = "results/tables/{table}.{format}"
 FIGURE = "results/figures/{figure}.{format}"
 PAGE = "results/report/{page}.html"
+COMPARISON = "results/compare/left={left}/right={right}/{table}.{format}"  # of two cells, by their short names
+LEARNING_CURVE = "results/curves/cell={cell}/curve.{format}"
 
 JOINT = "joint"  # the source of a transfer that is all sources together
 
