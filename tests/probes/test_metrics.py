@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
-from tessera.probes.metrics import METRICS, confusion_scores, rank_scores, resample_weights, score
+from tessera.probes.metrics import METRICS, calibration, confusion_scores, rank_scores, resample_weights, score
 
 FEW = settings(max_examples=50, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -165,3 +165,44 @@ def test_one_prediction_of_an_absent_class_is_one_error():
     assert accuracy[0] == 39 / 40
     assert f1[0] == pytest.approx(f1_score(label, predicted, labels=[0, 1], average="macro"))
     assert f1.min() > 0.85
+
+
+def told(confidence_E, seed=0):
+    """Two classes of which the one that is said is right as often as its probability says."""
+    generator = np.random.default_rng(seed)
+    said_E = generator.integers(2, size=len(confidence_E))
+    label_E = np.where(generator.random(len(confidence_E)) < confidence_E, said_E, 1 - said_E)
+    probability_EC = np.full((len(confidence_E), 2), 0.0)
+    probability_EC[np.arange(len(confidence_E)), said_E] = confidence_E
+    probability_EC[np.arange(len(confidence_E)), 1 - said_E] = 1 - confidence_E
+    return label_E, probability_EC
+
+
+def test_calibration_is_the_definition():
+    """Ten bins of as many examples each, bin by bin."""
+    confidence_E = np.random.default_rng(1).uniform(0.5, 1, size=1000)
+    label_E, probability_EC = told(confidence_E**2 * 0.5 + 0.5)
+    found = calibration(label_E, probability_EC, resample_weights(np.arange(1000), 200, 0))
+    said_E, right_E = probability_EC.max(axis=1), probability_EC.argmax(axis=1) == label_E
+    gaps = [right_E[bin_].mean() - said_E[bin_].mean() for bin_ in np.array_split(np.argsort(said_E), 10)]
+    assert found["ece"] == pytest.approx(np.mean(np.abs(gaps)), abs=1e-3)
+    assert found["reliability"] == pytest.approx(np.mean(np.square(gaps)), abs=1e-4)
+    assert found["ece_low"] <= found["ece"] <= found["ece_high"]
+
+
+def test_overconfidence_is_told_from_noise():
+    confidence_E = np.random.default_rng(2).uniform(0.55, 0.95, size=2000)
+    weights_BE = resample_weights(np.arange(2000), 200, 0)
+    label_E, probability_EC = told(confidence_E)
+    assert calibration(label_E, probability_EC, weights_BE)["ece_low"] < 0.01
+    over_EC = np.where(probability_EC > 0.5, 1 - (1 - probability_EC) / 4, probability_EC / 4)
+    wrong = calibration(label_E, over_EC, weights_BE)
+    expected = np.mean(1 - (1 - confidence_E) / 4 - confidence_E)
+    assert wrong["ece"] == pytest.approx(expected, abs=0.03) and wrong["ece_low"] > 0.1
+
+
+def test_few_examples_have_few_bins():
+    label_E, probability_EC = told(np.linspace(0.5, 0.9, 30))
+    found = calibration(label_E, probability_EC, resample_weights(np.arange(30), 50, 0))
+    right = (probability_EC.argmax(axis=1) == label_E).mean()
+    assert found["ece"] == pytest.approx(abs(right - probability_EC.max(axis=1).mean()))

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 import tiny
 from runs import CELL, ROOT, change, planned, snakemake, texts
@@ -55,6 +56,28 @@ def test_one_cell_by_a_short_name(copy, cell, rule, jobs):
 def test_a_short_name_of_no_cell(study, cell):
     printed = snakemake(study, "--dry-run", "--config", f"cell={cell}", "--", "cell", fails=True)
     assert "names no cell; for example --config cell=sae/bert/1/64/" in printed
+
+
+def test_two_cells_are_compared_and_one_has_its_curve(copy):
+    """Targets of cells that a user names: no table of the study waits for them, or is made anew."""
+    sides = ["left=sae/bert/1/64/weather/sum/none/none", "right=tfidf/weather/word"]
+    assert planned(copy, "--config", *sides, "--", "compare") == {"compare_cells": 1}
+    snakemake(copy, "--config", *sides, "--", "compare")
+    (found,) = copy.glob("results/compare/left=sae,bert,1,64,weather,sum,none,none/right=*/differences.csv")
+    rows = pl.read_csv(found)
+    assert set(rows["metric"]) == {"macro_f1", "accuracy", "roc_auc", "average_precision"}
+    scores = pl.read_parquet(copy / "results/tables/scores.parquet").filter(data="weather", split="test")
+    here = rows.filter(split="test", metric="macro_f1").row(0, named=True)
+    for side, cell in (("left", {"features": "sae", "pooling": "sum", "threshold": "none", "selection": "none"}),
+                       ("right", {"features": "tfidf", "pooling": "word"})):  # fmt: skip
+        assert here[side] == pytest.approx(scores.filter(repeat=0, **cell)["macro_f1"][0], abs=1e-5)
+    snakemake(copy, "--config", "cell=tfidf/weather/word", "--", "learning_curve")
+    curve = pl.read_csv(copy / "results/curves/cell=tfidf,weather,word/curve.csv").filter(fraction=1.0, split="test")
+    assert curve["macro_f1"][0] == pytest.approx(here["right"], abs=1e-5)
+    assert (copy / "results/curves/cell=tfidf,weather,word/curve.png").stat().st_size > 1000
+    assert planned(copy) == {}
+    printed = snakemake(copy, "--dry-run", "--config", "left=tfidf/weather", "--", "compare", fails=True)
+    assert "cells, not one; for example --config left=tfidf/weather/" in printed
 
 
 TEXT = {"probe_tfidf": 1, "probe_length": 1}

@@ -1,0 +1,45 @@
+"""Cells by their names: two to compare, one for its curve."""
+
+import pytest
+from refusals import fails
+from tessera.plan import named
+
+SUM, MAX = (f"sae/m/1/512/d/{pooling}/none/none" for pooling in ("sum", "max"))
+
+
+def test_a_short_name_and_a_folder_name_are_one_place(made):
+    study = made()
+    place = {"features": "sae", "model": "m", "layer": "1", "width": "512", "data": "d"}
+    place |= {"pooling": "sum", "threshold": "none", "selection": "none"}
+    assert named.place(study, SUM) == named.place(study, SUM.replace("/", ",")) == place
+
+
+def test_the_files_of_a_comparison(made):
+    study = made()
+    found = named.comparison(study, SUM, "hidden/m/1/d/mean")
+    assert len(found) == 4
+    assert found[0] == ("results/compare/left=sae,m,1,512,d,sum,none,none/right=hidden,m,1,d,mean/differences.parquet")
+    assert named.predictions(study, "right", SUM, "hidden/m/1/d/mean").endswith(
+        "data=d/pooling=mean/predictions.parquet"
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "said"),
+    [
+        (SUM, SUM, "left and right name the same cell"),
+        (SUM, MAX.replace("/d/", "/e/"), "left is of the data set d, right of e"),
+        (SUM, "sae/m/1", "cells, not one; for example --config right=sae/m/1/512/d"),
+        ("", SUM, "left=? names"),
+        (SUM, "sae/n/1", "right=sae/n/1 names no cell; for example --config right="),
+    ],
+)
+def test_sides_that_cannot_be_compared(made, left, right, said):
+    fails(lambda: named.comparison(made(), left, right), said)
+
+
+def test_the_files_of_a_curve(made):
+    found = named.curve(made(), "length/d")
+    assert [file.rsplit(".", 1)[1] for file in found] == ["parquet", "csv", "pdf", "png"]
+    assert found[0] == "results/curves/cell=length,d/curve.parquet"
+    assert named.curve_features(made(), SUM)
