@@ -103,7 +103,11 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
     """Jobs that a run would do, by rule, the target apart."""
     printed = snakemake(folder, "--dry-run", *arguments)
     found = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    return {rule: int(count) for rule, count in found.items() if rule not in ("total", "all", "cell", "compare", "learning_curve")}
+    return {
+        rule: int(count)
+        for rule, count in found.items()
+        if rule not in ("total", "all", "cell", "compare", "learning_curve")
+    }
 
 
 def change(folder: Path, edit) -> None:

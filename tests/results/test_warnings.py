@@ -77,7 +77,7 @@ def test_a_sound_study_has_no_warning():
             {"splits": [TRAIN | {"labels_alike": "'No', 'no'"}, SPLIT]},
             ("labels alike", "d", 1, None, "'No', 'no'"),
         ),
-        ({"splits": [TRAIN | {"repeated_texts": 15}, SPLIT]}, ("repeated texts", "d, split train", 15, 200, None)),
+        ({"splits": [TRAIN | {"repeated_texts": 25}, SPLIT]}, ("repeated texts", "d, split train", 25, 200, None)),
         (
             {"splits": [TRAIN | {"truncated_m": 17}, SPLIT | {"truncated_m": 17}]},
             ("truncated examples", "d, read by m", 17, 250, None),
@@ -132,8 +132,9 @@ def test_each_doubt_is_counted(planted, row):
 
 
 def test_what_is_handled_or_rare_is_left_to_the_tables():
-    splits = [TRAIN | {"repeated_texts": 9}, SPLIT | {"near_in_training": 2, "truncated_m": 5}]
-    assert table(splits=splits, saes=[SAE | {"dead": 0.04, "dense": 0.02}]) == []
+    splits = [TRAIN | {"repeated_texts": 19}, SPLIT | {"near_in_training": 2, "truncated_m": 5}]
+    norms = [NORMS | {"massive": 0.005, "massive_first": 1.0}]
+    assert table(splits=splits, saes=[SAE | {"dead": 0.04, "dense": 0.02}], norms=norms) == []
 
 
 def test_what_was_drawn_once_is_named():

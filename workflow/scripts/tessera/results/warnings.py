@@ -6,7 +6,9 @@ from tessera.features.registry import KINDS, kind
 from tessera.study.grid import parse_width
 
 SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
-NEGLIGIBLE = 0.05  # share of texts or latents up to which the tables alone say what is handled or changes little
+# Shares up to which the tables alone say what is handled, or changes little: of texts and latents, of repeated texts, of
+# massive tokens.
+NEGLIGIBLE, SOME, RARE = 0.05, 0.1, 0.01
 MOSTLY = "C at the edge of its grid"  # by chance some of many fits end there
 NAMED = 3  # places that a row names; it counts all
 # In the order of the table: what a reader should do about it.
@@ -78,7 +80,7 @@ def _of_data(datasets: pl.DataFrame) -> list[tuple]:
         if split["near_in_training"] > NEGLIGIBLE * size:
             rows.append(("near-duplicates in training", where, split["near_in_training"], size, None))
         rows.append(("texts with two labels", where, split["texts_of_two_labels"], size, None))
-        if split["repeated_texts"] > NEGLIGIBLE * size:
+        if split["repeated_texts"] > SOME * size:
             rows.append(("repeated texts", where, split["repeated_texts"], size, None))
     sizes = datasets.group_by("data", maintain_order=True).agg(pl.col("examples").sum())
     cut = [column for column in datasets.columns if column.startswith("truncated_")]
@@ -102,7 +104,8 @@ def _of_tokens(norms: pl.DataFrame) -> list[tuple]:
     summed = counts.group_by("model", "layer", maintain_order=True).sum()
     for model, layer, tokens, massive, first in summed.iter_rows():
         such_as = f"{first / massive:.0%} are the first token of their text" if massive else None
-        rows.append(("massive tokens", f"{model}, layer {layer}", round(massive), tokens, such_as))
+        if massive > RARE * tokens:
+            rows.append(("massive tokens", f"{model}, layer {layer}", round(massive), tokens, such_as))
     return rows
 
 
