@@ -1,8 +1,8 @@
 """What size of study decides what: the smallest difference in macro F1 that four studies in five find, at .05.
 
-Studies as in verdicts.py, but one of the two classifiers is better; where data sets differ, its lead varies between them
-with the standard deviation that a setting says. `python benchmarks/power.py [studies]` prints a row per setting: the
-difference that the primary claim decides on these data sets alone, and for data sets to come.
+Studies as in verdicts.py, but one of the two classifiers is better; where data sets differ, its lead varies between
+them with the standard deviation that a setting says. `python benchmarks/power.py [studies]` prints a row per setting:
+the difference that the primary claim decides on these data sets alone, and for data sets to come.
 """
 
 import sys

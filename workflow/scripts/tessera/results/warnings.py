@@ -6,8 +6,8 @@ from tessera.features.registry import KINDS, kind
 from tessera.study.grid import parse_width
 
 SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
-# Shares up to which the tables alone say what is handled, or changes little: of texts and latents, of repeated texts, of
-# massive tokens.
+# Shares up to which the tables alone say what is handled, or changes little: of texts and latents, of repeated texts,
+# of massive tokens.
 NEGLIGIBLE, SOME, RARE = 0.05, 0.1, 0.01
 MOSTLY = "C at the edge of its grid"  # by chance some of many fits end there
 NAMED = 3  # places that a row names; it counts all
