@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -15,6 +16,7 @@ from tessera.probes.metrics import confusion_scores
 from tessera.probes.selection import Selected
 from tessera.probes.verdicts import quantile
 
+DENSE = 2**21  # entries of a matrix up to which the solver has it dense: 16 MiB
 TOLERANCE = 1e-6  # of folds and final fit: at 1e-3 one cell in four chose another C
 
 
@@ -109,7 +111,7 @@ def fit_probe(
         model = _logistic(grid[best])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(columns_of(train_EK, selected and selected.whole).astype(np.float64), label_E)
+            model.fit(_for_solver(train_EK, selected and selected.whole), label_E)
     return Probe(
         classes=names,
         weights_CK=model.coef_,
@@ -122,13 +124,19 @@ def fit_probe(
     )
 
 
+def _for_solver(features_EK: Features, columns_K: np.ndarray | None) -> Features:
+    """Double precision; dense where that is small, for a sparse product costs more to set up than such a one takes."""
+    chosen = columns_of(features_EK, columns_K).astype(np.float64)
+    return chosen.toarray() if sp.issparse(chosen) and np.prod(chosen.shape) <= DENSE else chosen
+
+
 def _logistic(C: float, warm_start: bool = False) -> LogisticRegression:
     return LogisticRegression(C=C, class_weight="balanced", tol=TOLERANCE, max_iter=5000, warm_start=warm_start)
 
 
 def _fold_scores(fold: Fold, columns_K: np.ndarray | None, grid: list[float]) -> list[float]:
     """Macro F1 on what a fold holds out for ascending C, each fit starting from the last one's optimum."""
-    inside, outside = (columns_of(part, columns_K).astype(np.float64) for part in (fold.inside_EK, fold.outside_EK))
+    inside, outside = (_for_solver(part, columns_K) for part in (fold.inside_EK, fold.outside_EK))
     model = _logistic(grid[0], warm_start=True)
     classes = int(max(fold.label_E.max(), fold.outside_label_E.max())) + 1
     weights_BE = np.ones((1, len(fold.outside_label_E)), dtype=np.float32)
