@@ -6,6 +6,7 @@ Texts of one template are near-duplicates where the template is most of them.
 
 import re
 import unicodedata
+from itertools import chain, combinations
 
 import numpy as np
 import polars as pl
@@ -24,19 +25,23 @@ def clusters(texts: pl.Series) -> pl.Series:
     `JACCARD`. Candidates are found by MinHash (Broder 1997) and banding, and each is verified, so that a pair may be
     missed but is never made up. The numbers depend on the texts alone, not on their order.
     """
-    from datasketch import MinHash, MinHashLSH  # heavy, and only the reading of examples looks for near-duplicates
+    from datasketch import MinHash  # heavy, and only the reading of examples looks for near-duplicates
 
     forms = pl.Series([form(text) for text in texts], dtype=pl.String)
     distinct = forms.unique().sort()
-    found, index = DisjointSet(range(len(distinct))), MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-    several = [shingles(one) for one in distinct]
-    for number, one in enumerate(several):
-        minhash = MinHash(num_perm=BANDS * ROWS)
-        minhash.update_batch([shingle.encode() for shingle in one])
-        for other in sorted(index.query(minhash)):
-            if not found.connected(number, other) and _near(one, several[other]):
-                found.merge(number, other)
-        index.insert(number, minhash)
+    sets = ([shingle.encode() for shingle in shingles(one)] for one in distinct)
+    hashes_FH = np.empty((len(distinct), BANDS * ROWS), dtype=np.uint32)
+    for number, minhash in enumerate(MinHash.generator(sets, num_perm=BANDS * ROWS)):
+        hashes_FH[number] = minhash.hashvalues
+    found = DisjointSet(range(len(distinct)))
+    for band_FR in np.split(hashes_FH, BANDS, axis=1):
+        band = pl.DataFrame(band_FR, schema=[f"hash {row}" for row in range(ROWS)])
+        alike = (
+            band.with_row_index("form").group_by(pl.exclude("form")).agg("form").filter(pl.col("form").list.len() > 1)
+        )
+        for one, other in chain.from_iterable(combinations(bucket, 2) for bucket in alike["form"].to_list()):
+            if not found.connected(one, other) and _near(shingles(distinct[one]), shingles(distinct[other])):
+                found.merge(one, other)
     root = np.empty(len(distinct), dtype=np.int64)
     for subset in found.subsets():
         root[list(subset)] = min(subset)
