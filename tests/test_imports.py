@@ -39,8 +39,9 @@ STARTS = {
     "weights": Start({"weights"}, 550, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"scipy", "PIL", "datasets"}),
     "pool": Start({"pool"}, 730, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"PIL"}),
     "probe": Start(
-        {"probe", "transfer", "match", "carry", "match_tables"}, 2050, TORCH | TRAINING | DRAWING | CHECKING
+        {"probe", "transfer", "match", "carry", "match_tables", "compare"}, 2250, TORCH | TRAINING | DRAWING | CHECKING
     ),
+    "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
         {"examples", "tables", "transfer_tables", "claims", "provenance"},
         900,

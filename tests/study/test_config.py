@@ -36,8 +36,8 @@ def put(config, key, value):
 def test_shipped_config_loads():
     study = load(yaml.safe_load(SHIPPED.read_text()))
     assert study.probe["folds"] == 5
-    assert study.grid["thresholds"] == ["none", "1.0", "q50"]
-    assert study.models["smollm2"]["passes"] == [{"10": ["512", "1k"], "12": ["1k"]}]
+    assert study.grid["thresholds"] == ["none", "1.0"] and study.repeats == 3
+    assert study.models["smollm2"]["passes"] == [{"7": ["512", "512_trained.draw1"]}]
     assert study.behaviours == {"judged": "smollm2"}
 
 

@@ -39,6 +39,8 @@ def test_cheap_jobs_share_a_slurm_job():
         "measure_sae",
         "match",
         "carry",
+        "compare_cells",
+        "fit_curve",
     } | GPU  # what waits for little, or for a long time
     assert grouped == {rule for rule, body in RULES.items() if "script:" in body} - alone
 

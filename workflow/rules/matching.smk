@@ -48,7 +48,7 @@ rule carry:
         "../../envs/probes.yaml"
     resources:
         mem_mb=grows(8000),
-        runtime=grows(720),  # every cell is fitted on each draw of the random SAEs
+        runtime=grows(720),
     params:
         sides=of(matches.sides),
         texts=of(matches.texts),

@@ -7,7 +7,7 @@ import polars as pl
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.examples import near, reading
-from tessera.examples.checks import no_row
+from tessera.examples.checks import AUTO, no_row
 from tessera.examples.prompts import load_prompts
 from tessera.examples.splits import TEST_PARTS, check_folds, hashes, split
 from tessera.study.media import holds
@@ -45,7 +45,7 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, whole: bo
     }
     texts = pl.concat([frame["text"], *(extra["text"] for extra in shifts.values())])
     alike = near.clusters(texts) if whole and holds(spec) == "text" else texts
-    if spec.get("group") == near.AUTO:
+    if spec.get("group") == AUTO:
         frame = frame.with_columns(group=alike.head(len(frame)).cast(pl.String))
         _check_clusters(key, frame)
     if "split" not in spec:
@@ -54,7 +54,7 @@ def load_examples(name: str, spec: dict, *, seed: int, folds: int = 1, whole: bo
     for shift, extra in shifts.items():
         _check_shift(f"{key}.shifts.{shift}", shift, extra, frame)
     frame = pl.concat([frame, *(extra.select(frame.columns) for extra in shifts.values())])
-    group = alike if spec.get("group") == near.AUTO else frame["group"]
+    group = alike if spec.get("group") == AUTO else frame["group"]
     numbers = {name: column.rank("dense").cast(pl.UInt32) - 1 for name, column in (("group", group), ("near", alike))}
     return frame.drop("group").with_columns(**numbers).with_row_index("example")
 

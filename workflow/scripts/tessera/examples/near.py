@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from scipy.cluster.hierarchy import DisjointSet
 
-AUTO = "auto"  # in the place of a column of groups: the clusters of near-duplicates
 # Chosen on texts of known templates and on ordinary ones: config/README.md has the figures.
 SIGNS, JACCARD = 4, 0.45  # characters of a shingle; similarity from which two texts are near
 BANDS, ROWS = 96, 4  # of the MinHashes: two texts that are just near become candidates with probability .98

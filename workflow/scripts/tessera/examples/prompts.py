@@ -4,8 +4,7 @@ import polars as pl
 
 from tessera.base.errors import TesseraError
 from tessera.examples import reading
-from tessera.examples.checks import no_row
-from tessera.examples.near import AUTO
+from tessera.examples.checks import AUTO, no_row
 from tessera.examples.splits import hashes
 
 PROMPT_COLUMNS = {"id", "text", "choices", "names", "right", "answer", "log_probability", "choice_tokens", "cut"}

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
 from tessera.examples import images
-from tessera.examples.checks import no_row
-from tessera.examples.near import AUTO
+from tessera.examples.checks import AUTO, no_row
 from tessera.examples.splits import joined
 from tessera.study.media import holds
 
