@@ -130,6 +130,32 @@ def test_an_example_that_several_repeats_test_counts_once():
     assert found[1]["repeats"][0] == 5 and found[1]["agree"][0] == 1
 
 
+@pytest.mark.parametrize(("right", "expected"), [(0.55, ("holds", 1.0)), (0.9, ("undecided", 1.0))])
+def test_repeats_agree_where_each_comes_to_the_verdict_alone(right, expected):
+    sides = [
+        pl.concat([answers(share, 400, [seed, repeat]).with_columns(repeat=pl.lit(repeat)) for repeat in range(4)])
+        for seed, share in ((1, 0.9), (2, right))
+    ]
+    row = judge([contrast(*sides)], "a > b").row(0, named=True)
+    assert (row["verdict"], row["agree"]) == expected
+
+
+def test_repeats_disagree_where_only_all_of_them_decide():
+    sides = [
+        pl.concat(
+            [
+                answers(share, 60, [seed, repeat]).with_columns(
+                    pl.col("id") + f" {repeat}", pl.col("group") + 60 * repeat, repeat=pl.lit(repeat)
+                )
+                for repeat in range(12)
+            ]
+        )
+        for seed, share in ((1, 0.85), (2, 0.75))
+    ]
+    row = judge([contrast(*sides)], "a > b").row(0, named=True)
+    assert row["verdict"] == "holds" and row["agree"] < 0.7
+
+
 def test_repeats_narrow_an_interval_but_not_as_if_they_were_new_examples():
     error = {}
     for repeats in (1, 5, 20):

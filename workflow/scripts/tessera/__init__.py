@@ -25,7 +25,7 @@ VERSIONS = {
     "compare": 1,
     "curves": 1,
     "tables": 7,
-    "claims": 3,
+    "claims": 4,
     "figures": 5,
     "pages": 1,
 }

@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 from tessera.base.errors import TesseraError
 from tessera.probes.influence import roc_auc, summed
 from tessera.probes.metrics import LEVEL, METRICS, resampled, weights_in_parts, with_interval
-from tessera.probes.verdicts import Effect, Part, of_training
+from tessera.probes.verdicts import Effect, Part, decide, of_training
 
 TAIL = 30  # resamples beyond either end of an interval, at least
 PART = 2_000_000  # weights of resamples in memory at once
@@ -107,7 +107,10 @@ def _of_one(pair: Pair, level: float, **settings: int) -> Iterator[dict]:
         values_B = values[metric][:, 0]
         found = exact[metric](pair, level) if metric in exact else None
         found = found or with_interval("difference", values_B, level) | {"p": _p(values_B), "test": "bootstrap"}
-        yield place | {"difference": float(values_B[0])} | found | {"level": level, "agree": None}
+        sides = found["difference_low"] > 0, found["difference_high"] < 0
+        verdict = "holds" if sides[0] else "fails" if sides[1] else "undecided"
+        place |= {"difference": float(values_B[0])} | {key: found[key] for key in ("difference_low", "difference_high")}
+        yield place | {"verdict": verdict, "p": found["p"], "test": found["test"], "level": level, "agree": None}
 
 
 def _of_all(pairs: list[Pair], level: float, **settings: int) -> Iterator[dict]:
@@ -119,10 +122,13 @@ def _of_all(pairs: list[Pair], level: float, **settings: int) -> Iterator[dict]:
         deviation_RB = (noise_BR - noise_BR.mean(axis=0)).T / np.sqrt(max(1, len(noise_BR) - 1))
         differ = len(np.unique(np.concatenate([pair.differ(metric) for pair in pairs])))
         tests = Part(float((deviation_RB.mean(axis=0) ** 2).sum()), max(1, differ))
-        effect = Effect(float(difference_R.mean()), [tests, of_training(difference_R, deviation_RB)], difference_R)
-        low, high = effect.interval(level)
-        found = {"difference": effect.difference, "difference_low": low, "difference_high": high, "p": effect.p}
-        yield place | found | {"test": "bootstrap and training sets", "level": level, "agree": effect.agree}
+        alone = [
+            Effect(float(difference), [Part(float((deviation_B**2).sum()), max(1, differ))])
+            for difference, deviation_B in zip(difference_R, deviation_RB, strict=True)
+        ]
+        effect = Effect(float(difference_R.mean()), [tests, of_training(difference_R, deviation_RB)], alone)
+        found = decide(effect, level) | {"p": effect.p, "test": "bootstrap and training sets", "level": level}
+        yield place | found | {"agree": effect.agree(found["verdict"])}
 
 
 def _places(pairs: list[Pair]) -> Iterator[tuple[str, dict]]:

@@ -38,13 +38,13 @@ class Part:
 class Effect:
     """A difference and the parts of its variance.
 
-    repeats_R: the difference in each repeat. draws_D: in each draw of a side, or of both together. influence_G: what
-    each group of test examples adds.
+    repeats: that of each repeat alone. draws_D: the difference in each draw of a side, or of both together.
+    influence_G: what each group of test examples adds.
     """
 
     difference: float
     parts: list[Part]
-    repeats_R: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    repeats: list["Effect"] = field(default_factory=list)
     draws_D: list[np.ndarray] = field(default_factory=list)
     influence_G: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -69,12 +69,11 @@ class Effect:
             return 1.0
         return float(2 * stdtr(self.freedom, -abs(self.difference) / self.error))
 
-    @property
-    def agree(self) -> float | None:
-        """Share of the repeats whose own difference has the sign of the whole."""
-        if not len(self.repeats_R):
+    def agree(self, verdict: str) -> float | None:
+        """Share of the repeats that come to this verdict by themselves, at ALPHA."""
+        if not self.repeats:
             return None
-        return float((np.sign(self.repeats_R) == np.sign(self.difference)).mean())
+        return float(np.mean([decide(one, 1 - ALPHA)["verdict"] == verdict for one in self.repeats]))
 
     def interval(self, level: float) -> tuple[float, float]:
         if self.error == 0:
@@ -135,8 +134,13 @@ def contrast(left: Scored, right: Scored) -> Effect:
     else:
         draws_D = [left.value_DR.mean(axis=1), -right.value_DR.mean(axis=1)]
     influence_G = influence_RG.mean(axis=0)
-    parts = [of_tests(influence_G), of_training(difference_R, influence_RG), *map(of_draws, draws_D)]
-    return Effect(float(difference_R.mean()), parts, difference_R, draws_D, influence_G)
+    drawn = [*map(of_draws, draws_D)]
+    repeats = [
+        Effect(float(difference), [of_tests(one_G), *drawn])
+        for difference, one_G in zip(difference_R, influence_RG, strict=True)
+    ]
+    parts = [of_tests(influence_G), of_training(difference_R, influence_RG), *drawn]
+    return Effect(float(difference_R.mean()), parts, repeats, draws_D, influence_G)
 
 
 def on_these(effects: list[Effect], groups: list[list[str]]) -> Effect:
@@ -149,8 +153,15 @@ def on_these(effects: list[Effect], groups: list[list[str]]) -> Effect:
     training = [effect.parts[1] for effect in effects]
     parts = [of_tests(influence_G), *(Part(part.variance / sets**2, part.freedom) for part in training)]
     draws = _common_draws(effects)
-    parts += map(of_draws, draws)
-    return Effect(float(np.mean([effect.difference for effect in effects])), parts, _repeats(effects), draws)
+    drawn = [*map(of_draws, draws)]
+    repeats = [
+        Effect(
+            float(np.mean([one.difference for one in each])),
+            [*(Part(one.parts[0].variance / sets**2, one.parts[0].freedom) for one in each), *drawn],
+        )
+        for each in _by_repeat(effects)
+    ]
+    return Effect(float(np.mean([effect.difference for effect in effects])), [*parts, *drawn], repeats, draws)
 
 
 def to_come(effects: list[Effect], samples: list[str]) -> Effect:
@@ -158,14 +169,20 @@ def to_come(effects: list[Effect], samples: list[str]) -> Effect:
 
     samples: a name for each data set; those with common examples, such as translations, have one name and count as one.
     """
-    of_one = {name: [] for name in samples}
-    for effect, name in zip(effects, samples, strict=True):
-        of_one[name].append(effect.difference)
-    means = np.array([np.mean(some) for some in of_one.values()])
     draws = _common_draws(effects)  # one control for all data sets: its luck is not seen in their spread
+    drawn = [*map(of_draws, draws)]
+    repeats = [Effect(*_over_samples([one.difference for one in each], samples, drawn)) for each in _by_repeat(effects)]
+    return Effect(*_over_samples([effect.difference for effect in effects], samples, drawn), repeats, draws)
+
+
+def _over_samples(differences: list[float], samples: list[str], drawn: list[Part]) -> tuple[float, list[Part]]:
+    """Mean over the means of samples, and the parts of its variance."""
+    of_one = {name: [] for name in samples}
+    for difference, name in zip(differences, samples, strict=True):
+        of_one[name].append(difference)
+    means = np.array([np.mean(some) for some in of_one.values()])
     spread = means.var(ddof=1) / len(means) if len(means) > 1 else np.inf
-    parts = [Part(spread, max(1, len(means) - 1)), *map(of_draws, draws)]
-    return Effect(float(means.mean()), parts, _repeats(effects), draws)
+    return float(means.mean()), [Part(spread, max(1, len(means) - 1)), *drawn]
 
 
 def _common_draws(effects: list[Effect]) -> list[np.ndarray]:
@@ -174,10 +191,10 @@ def _common_draws(effects: list[Effect]) -> list[np.ndarray]:
     return [np.mean([np.resize(draws, max(map(len, every))) for draws in every], axis=0) for every in several]
 
 
-def _repeats(effects: list[Effect]) -> np.ndarray:
-    """Mean over data sets of the difference in each repeat; a data set with one repeat has it in each."""
-    repeats = max(len(effect.repeats_R) for effect in effects)
-    return np.mean([np.resize(effect.repeats_R, repeats) for effect in effects], axis=0)
+def _by_repeat(effects: list[Effect]) -> list[tuple[Effect, ...]]:
+    """Of each repeat the effects on all data sets; a data set with one repeat has it in each."""
+    repeats = max(len(effect.repeats) for effect in effects)
+    return [tuple(effect.repeats[number % len(effect.repeats)] for effect in effects) for number in range(repeats)]
 
 
 def decide(effect: Effect, level: float) -> dict:

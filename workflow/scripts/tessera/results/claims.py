@@ -110,13 +110,9 @@ def judge(contrasts: list[Contrast], primary: str | None = None, joined: list["J
     first = _primary(rows, primary)
     levels = verdicts.levels([one.p for one in (*effects, *joined)], first)
     for number, (row, effect, equal, level) in enumerate(zip(rows, effects, equals, levels, strict=False)):
-        row |= verdicts.decide(effect, level) | {
-            "metric": "macro_f1",
-            "level": level,
-            "p": effect.p,
-            "agree": effect.agree,
-        }
-        row |= {"role": "primary" if number == first else "secondary", "repeats": max(1, len(effect.repeats_R))}
+        row |= verdicts.decide(effect, level) | {"metric": "macro_f1", "level": level, "p": effect.p}
+        row |= {"agree": effect.agree(row["verdict"]), "repeats": max(1, len(effect.repeats))}
+        row |= {"role": "primary" if number == first else "secondary"}
         at_budget = verdicts.decide(equal, level)
         row |= {f"equal_{name}": value for name, value in at_budget.items() if name != "verdict"}
         row["larger_search_only"] = row["verdict"] != "undecided" and at_budget["verdict"] != row["verdict"]

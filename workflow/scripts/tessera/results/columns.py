@@ -105,7 +105,7 @@ COLUMNS = {
     "freedom": "degrees of freedom of its t distribution",
     "level": "level of the interval: .95 of the primary claim, of others corrected for all of them (Holm)",
     "p": "two-sided p value of no difference, not corrected",
-    "agree": "share of the repeats whose own difference has the sign of the whole",
+    "agree": "share of the repeats that come to the same verdict by themselves, each at .95",
     "spread": "standard deviation of the difference between data sets, that of their test examples taken away",
     "budget": "cells of the side with fewer: the larger search is cut to as many",
     "equal_difference": "difference to expect where the larger search has the budget of the smaller [macro F1]",
