@@ -284,8 +284,8 @@ TABLES = {
             "examples. all together: for data sets to come, of which these are a sample; on these data sets: for these "
             "alone. holds: the whole interval is above zero; fails: below; undecided: the data do not tell. The "
             "primary claim has a 95 % interval; all others are corrected together (Holm; level). agree: the share of "
-            "repeats that come to the same verdict alone, each at .95. equal difference: where both sides search as few "
-            "cells (budget).",
+            "repeats that come to the same verdict alone, each at .95. equal difference: where both sides search as "
+            "few cells (budget).",
             figures=(Figure("claim_figures.claims", once),),
         ),
         Table(
