@@ -84,6 +84,18 @@ def given(ask):
     return absolute
 
 
+def named_by(ask, *keys):
+    """The files of a target for the cells that its keys name; names that are wrong end in one line."""
+
+    def answer(wildcards):
+        try:
+            return ask(STUDY, **{key: ASKED[key] for key in keys})
+        except TesseraError as error:
+            refuse(error)
+
+    return answer
+
+
 def grows(amount):
     """Memory (MB) or runtime (minutes) of a rule: as much again with every attempt that a profile's retries allow."""
 

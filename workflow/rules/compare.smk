@@ -1,18 +1,6 @@
 """Single cells that a user names: two compared, and the learning curve of one. They are in no table of the study."""
 
 
-def named_by(ask, *keys):
-    """The files of a target for the cells that its keys name; names that are wrong end in one line."""
-
-    def answer(wildcards):
-        try:
-            return ask(STUDY, **{key: ASKED[key] for key in keys})
-        except TesseraError as error:
-            refuse(error)
-
-    return answer
-
-
 rule compare_cells:
     input:
         left=of(named.predictions, key="left"),
