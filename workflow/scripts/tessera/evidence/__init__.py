@@ -1,1 +1,1 @@
-"""Evidence: which latents decide, on which words, how few suffice. It reads shards, features and cells, and no weights."""
+"""Evidence: which latents decide, where they fire, how few suffice. It reads shards, features and cells, no weights."""

@@ -45,18 +45,23 @@ def pool_shards(shards: list[Path], outputs: dict[str, Path]) -> None:
         writers = {
             pooling: stack.enter_context(parquet_writer(out, FEATURES_SCHEMA)) for pooling, out in outputs.items()
         }
-        for example_N, offsets_N, latents, values in _row_groups(shards):
+        for example_N, _, offsets_N, latents, values in token_groups(shards):
             example_E, pooled = pool(example_N, offsets_N, latents, values, list(outputs))
             for pooling, writer in writers.items():
                 writer.write_table(_features_table(example_E, pooled[pooling]))
 
 
-def _row_groups(shards: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def token_groups(shards: list[Path]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """The row groups of latents shards, each of whole examples.
+
+    Yields example_N and position_N of its tokens, their N + 1 offsets into what is active, latents, and values (f32).
+    """
     for shard in shards:
-        for group in row_groups(shard, ["example", "latent", "activation"]):
+        for group in row_groups(shard, ["example", "position", "latent", "activation"]):
             latents, activations = (group[name].chunk(0) for name in ("latent", "activation"))
-            offsets_N, ids = to_numpy(latents.offsets), to_numpy(latents.values)
-            yield to_numpy(group["example"].chunk(0)), offsets_N, ids, to_numpy(activations.values).astype(np.float32)
+            example_N, position_N = (to_numpy(group[name].chunk(0)) for name in ("example", "position"))
+            values = to_numpy(activations.values).astype(np.float32)
+            yield example_N, position_N, to_numpy(latents.offsets), to_numpy(latents.values), values
 
 
 def _features_table(example_E: np.ndarray, pooled_EW: sp.csr_array) -> pa.Table:
@@ -228,6 +233,13 @@ def _among_largest(counts_N: np.ndarray, values: np.ndarray, n: int) -> np.ndarr
     rank = np.arange(len(ties)) - np.searchsorted(token[ties], token[ties])
     above[ties[rank < room_N[token[ties]]]] = True
     return above
+
+
+def feature_groups(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """The row groups of a feature file: example_E, their E + 1 offsets, latents and pooled values (f32)."""
+    for group in row_groups(path, ["example", "latent", "value"]):
+        lists, values = group["latent"].chunk(0), group["value"].chunk(0)
+        yield tuple(map(to_numpy, (group["example"].chunk(0), lists.offsets, lists.values, values.values)))
 
 
 def read_features(path: Path, width: int | None = None) -> sp.csr_array:

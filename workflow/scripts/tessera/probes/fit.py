@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
@@ -107,20 +107,28 @@ def fit_probe(
         grid = sorted(grid)
         columns_F = selected.folds if selected else repeat(None)
         f1_FG = np.array([_fold_scores(fold, columns, grid) for fold, columns in zip(folds, columns_F, strict=False)])
-        best = int(f1_FG.mean(axis=0).argmax())
-        model = _logistic(grid[best])
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(_for_solver(train_EK, selected and selected.whole), label_E)
+    best = int(f1_FG.mean(axis=0).argmax())
+    probe = fit_at(train_EK, label_E, names, grid[best], selected and selected.whole)
+    return replace(probe, C_at_edge=_at_edge(f1_FG, best), cv_macro_f1=float(f1_FG.mean(axis=0)[best]))
+
+
+def fit_at(
+    train_EK: Features, label_E: np.ndarray, names: list[str], C: float, columns_K: np.ndarray | None = None
+) -> Probe:
+    """The probe at a C that is known, of all columns or some: no folds, and so no cross-validated score."""
+    model = _logistic(C)
+    with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(_for_solver(train_EK, columns_K), label_E)
     return Probe(
         classes=names,
         weights_CK=model.coef_,
         intercept_C=model.intercept_,
-        C=grid[best],
-        C_at_edge=_at_edge(f1_FG, best),
-        cv_macro_f1=float(f1_FG.mean(axis=0)[best]),
+        C=C,
+        C_at_edge=False,
+        cv_macro_f1=np.nan,
         converged=not any(issubclass(warning.category, ConvergenceWarning) for warning in caught),
-        columns_K=selected and selected.whole,
+        columns_K=columns_K,
     )
 
 

@@ -1,0 +1,109 @@
+"""Which latents are shown, and which are taken out of the model: chosen on training texts, judged on others."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tessera.base.errors import TesseraError
+from tessera.evidence.decision import Decision
+from tessera.evidence.latents import contributions, firing, seen
+from tessera.evidence.ranking import matched
+from tessera.probes.task import Task
+
+NOTHING, ALL, PROBE, CLASS, RANDOM, DIFFERENCE = "nothing", "all", "probe", "class", "random", "difference"
+SETS = {
+    "set": pl.String,
+    "kind": pl.String,
+    "class": pl.String,
+    "draw": pl.Int64,
+    "latents": pl.List(pl.Int64),
+    "directions": pl.List(pl.List(pl.Float32)),
+}
+
+
+def choose(
+    task: Task,
+    decision: Decision,
+    shards: list[Path],
+    features: Path,
+    hidden_ED: np.ndarray,
+    norm_W: np.ndarray,
+    *,
+    latents: int,
+    ids: list[int],
+    k: int,
+    draws: int,
+) -> dict[str, pl.DataFrame]:
+    """The latents to show, and the sets to take out of the model.
+
+    shown: per class the `latents` that add most to its decision, and those asked for by id, for each class.
+    sets: `nothing`; `probe`, the k that add most to the decision, whatever its sign; per class its k; `draws` random
+    ones that fire as often as those of `probe`, and as strongly (activation × norm of what they write); `difference`,
+    what the means of classes differ by; `all`.
+
+    Args:
+        hidden_ED: mean hidden states where the SAE reads them. norm_W: norms of what a unit of each latent writes.
+
+    Raises:
+        TesseraError: an id is not below the width.
+    """
+    width, train_E = len(norm_W), task.train_E
+    beyond = [latent for latent in ids if latent >= width]
+    if beyond:
+        raise TesseraError(f"config key evidence.ids: {beyond[0]} is no latent of an SAE of {width}")
+    mean_CW, size_CW = contributions(decision, seen(features, decision, train_E, width), width)
+    shown = [
+        {"class": name, "place": place + 1, "latent": int(latent)}
+        for name, mean_W in zip(task.classes, mean_CW, strict=True)
+        for place, latent in enumerate(_largest(mean_W, latents))
+    ]
+    shown += [{"class": name, "place": None, "latent": latent} for latent in ids for name in task.classes]
+    top = _largest(size_CW.sum(axis=0), k)
+    sets = [_set(NOTHING), _set(PROBE, latents=top)]
+    sets += [_set(CLASS, name, latents=_largest(mean_W, k)) for name, mean_W in zip(task.classes, mean_CW, strict=True)]
+    fired = firing(shards, task.label_E, train_E, len(task.classes), width)
+    tokens_W = fired.tokens_WC.sum(axis=1)
+    alive_W = np.flatnonzero(tokens_W)
+    strength_W = fired.sum_WC.sum(axis=1)[alive_W] / tokens_W[alive_W] * norm_W[alive_W]
+    traits_WT = np.log(np.maximum(np.stack([tokens_W[alive_W], strength_W], axis=1), 1e-12))
+    for draw in range(draws):
+        generator = np.random.default_rng([task.seed, draw])
+        alike = matched(np.flatnonzero(np.isin(alive_W, top)), traits_WT, generator)
+        sets.append(_set(RANDOM, draw=draw, latents=alive_W[alike]))
+    sets.append(_set(DIFFERENCE, directions=_differences(task, hidden_ED)))
+    sets.append(_set(ALL))
+    schema = {"class": pl.String, "place": pl.Int64, "latent": pl.Int64}
+    return {"shown": pl.DataFrame(shown, schema=schema), "sets": pl.DataFrame(sets, schema=SETS)}
+
+
+def _largest(score_W: np.ndarray, number: int) -> np.ndarray:
+    """The latents of the largest positive scores, largest first; of equals the lower one."""
+    order = np.argsort(-score_W, kind="stable")[:number]
+    return order[score_W[order] > 0]
+
+
+def _set(
+    kind: str,
+    name: str | None = None,
+    *,
+    draw: int = 0,
+    latents: np.ndarray | None = None,
+    directions: np.ndarray | None = None,
+) -> dict:
+    return {
+        "set": ".".join([kind, *([name] if name is not None else []), *([f"draw{draw}"] if kind == RANDOM else [])]),
+        "kind": kind,
+        "class": name,
+        "draw": draw,
+        "latents": None if latents is None else np.sort(latents).tolist(),
+        "directions": None if directions is None else directions.astype(np.float32).tolist(),
+    }
+
+
+def _differences(task: Task, hidden_ED: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span the differences between the class means of training texts."""
+    label_E = task.label_E[task.train_E]
+    mean_CD = np.stack([hidden_ED[task.train_E][label_E == number].mean(axis=0) for number in np.unique(label_E)])
+    _, size_N, direction_ND = np.linalg.svd((mean_CD[1:] - mean_CD[0]).astype(np.float64), full_matrices=False)
+    return direction_ND[size_N > 1e-9 * size_N.max(initial=0)]

@@ -1,0 +1,177 @@
+"""The texts that a latent fires on, with their tokens, and like texts on which it is silent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from tessera.base.files import row_groups
+from tessera.features.pooling import feature_groups, token_groups
+from tessera.probes.task import Task
+
+STRATA = 4  # equal parts of the range from 0 to the latent's largest activation
+SILENT = 3  # a silent text to so many that fire
+OFTEN = 0.02  # of neutral tokens: a latent that fires on more is no specific one (sae_entities, arXiv 2411.14257)
+PLACES = ("start", "end", "piece", "row", "column")  # what tokens.parquet has of a token, by medium and tokenizer
+
+
+def peaks(shards: list[Path], latents: list[int], examples: int) -> np.ndarray:
+    """The largest activation [E, L] of some latents on each text of a data set."""
+    largest_EL = np.zeros((examples, len(latents)), dtype=np.float32)
+    for example_N, _, place, column, value in _active(shards, latents):
+        np.maximum.at(largest_EL, (example_N[place], column), value)
+    return largest_EL
+
+
+def _active(shards: list[Path], latents: list[int]) -> Iterator[tuple]:
+    """Per row group: example and position of its tokens, and of each activation of `latents` token, column, value."""
+    for example_N, position_N, offsets_N, latent, value in token_groups(shards):
+        column_W = np.full(int(max(latent.max(initial=0), max(latents))) + 1, -1)
+        column_W[latents] = np.arange(len(latents))
+        kept = column_W[latent] >= 0
+        place = np.repeat(np.arange(len(example_N)), np.diff(offsets_N))[kept]
+        yield example_N, position_N, place, column_W[latent[kept]], value[kept]
+
+
+def contexts(
+    task: Task,
+    shards: list[Path],
+    tokens: list[Path],
+    features: Path,
+    largest_EL: np.ndarray,
+    latents: list[int],
+    number: int,
+) -> pl.DataFrame:
+    """Texts of each latent: `number` that fire it, stratified, and like ones on which it is silent.
+
+    Columns: latent, stratum (1: the highest quarter of its range; null where it is silent), example, id, split, label,
+    text, tokens (of the text), similarity (of a silent text), and lists of the places of the tokens that fire it, as
+    tokens.parquet has them, with their activations.
+    """
+    chosen = {latent: stratified(task, largest_EL[:, n], number, latent) for n, latent in enumerate(latents)}
+    silent = _silent(task, features, chosen, largest_EL, latents, number)
+    rows = [
+        {"latent": latent, "stratum": stratum, "example": example, "similarity": None}
+        for latent, some in chosen.items()
+        for example, stratum in some
+    ]
+    rows += [
+        {"latent": latent, "stratum": None, "example": example, "similarity": similarity}
+        for latent, some in silent.items()
+        for example, similarity in some
+    ]
+    schema = {"latent": pl.Int64, "stratum": pl.Int64, "example": pl.UInt32, "similarity": pl.Float64}
+    picked = pl.DataFrame(rows, schema=schema)
+    wanted = np.zeros(len(task.examples), dtype=bool)
+    wanted[picked["example"].to_numpy()] = True
+    places, lengths = _places(tokens, wanted)
+    fired = _fired(shards, latents, wanted).join(places, on=["example", "position"], how="left")
+    listed = fired.group_by("latent", "example", maintain_order=True).agg(*PLACES, "activation")
+    texts = task.examples.select("example", "id", "split", "label", "text")
+    together = picked.join(texts, on="example", how="left").join(lengths, on="example", how="left")
+    order = pl.struct(
+        pl.col("latent").replace_strict(latents, range(len(latents))), pl.col("stratum").fill_null(STRATA + 1)
+    )
+    return together.join(listed, on=["latent", "example"], how="left").sort(order, maintain_order=True)
+
+
+def stratified(task: Task, largest_E: np.ndarray, number: int, seed: int) -> list[tuple[int, int]]:
+    """Up to `number` texts and their strata: the largest, then strata and classes in turn, near-duplicates once."""
+    generator = np.random.default_rng([task.seed, seed])
+    fires_E = np.flatnonzero(largest_E > 0)
+    if not len(fires_E):
+        return []
+    share_E = largest_E[fires_E] / largest_E[fires_E].max()
+    stratum_E = STRATA - np.minimum((share_E * STRATA).astype(int), STRATA - 1)
+    near_E = task.examples["near"].to_numpy()
+    first = int(fires_E[largest_E[fires_E].argmax()])
+    taken, used = [(first, 1)], {near_E[first]}
+    queues = []
+    for stratum in range(1, STRATA + 1):
+        for name in range(len(task.classes)):
+            here = fires_E[(stratum_E == stratum) & (task.label_E[fires_E] == name)]
+            queues.append((stratum, list(generator.permutation(here))))
+    while len(taken) < number and any(queue for _, queue in queues):
+        for stratum, queue in queues:
+            while queue and near_E[queue[-1]] in used:
+                queue.pop()
+            if queue and len(taken) < number:
+                example = int(queue.pop())
+                used.add(near_E[example])
+                taken.append((example, stratum))
+    return sorted(taken, key=lambda one: -largest_E[one[0]])
+
+
+def _silent(
+    task: Task, features: Path, chosen: dict[int, list], largest_EL: np.ndarray, latents: list[int], number: int
+) -> dict[int, list[tuple[int, float]]]:
+    """Per latent the texts most like those that fire it, by the cosine of all other pooled latents, near ones once."""
+    wanted = np.zeros(len(task.examples), dtype=bool)
+    wanted[[example for some in chosen.values() for example, _ in some]] = True
+    rows, width = {}, 1
+    for example_E, offsets_E, latent, value in feature_groups(features):
+        width = max(width, int(latent.max(initial=0)) + 1)
+        for row in np.flatnonzero(wanted[example_E]):
+            part = slice(offsets_E[row], offsets_E[row + 1])
+            rows[int(example_E[row])] = latent[part], value[part]
+    centre_LW = np.zeros((len(latents), width), dtype=np.float32)
+    for column, latent in enumerate(latents):
+        for example, _ in chosen[latent]:
+            ids, values = rows[example]
+            centre_LW[column, ids] += values / max(1e-12, np.linalg.norm(values))
+        centre_LW[column, latent if latent < width else []] = 0
+    centre_LW /= np.maximum(1e-12, np.linalg.norm(centre_LW, axis=1, keepdims=True))
+    cosine_EL = np.zeros((len(task.examples), len(latents)), dtype=np.float32)
+    for example_E, offsets_E, latent, value in feature_groups(features):
+        part_EW = sp.csr_array((value, latent.astype(np.int32), offsets_E), shape=(len(example_E), width))
+        norm_E = np.sqrt(np.asarray(part_EW.multiply(part_EW).sum(axis=1)).ravel())
+        cosine_EL[example_E] = (part_EW @ centre_LW.T) / np.maximum(1e-12, norm_E)[:, None]
+    near_E = task.examples["near"].to_numpy()
+    silent = {}
+    for column, latent in enumerate(latents):
+        used = {near_E[example] for example, _ in chosen[latent]}
+        some: list[tuple[int, float]] = []
+        quiet_E = np.flatnonzero(largest_EL[:, column] <= 0)
+        for example in quiet_E[np.argsort(-cosine_EL[quiet_E, column], kind="stable")]:
+            if len(some) == -(-number // SILENT) or not chosen[latent]:
+                break
+            if near_E[example] not in used:
+                used.add(near_E[example])
+                some.append((int(example), float(cosine_EL[example, column])))
+        silent[latent] = some
+    return silent
+
+
+def neutral_rate(shards: list[Path], latents: list[int]) -> np.ndarray:
+    """Share [L] of the tokens of neutral texts that fire each latent."""
+    tokens_L, tokens = np.zeros(len(latents)), 0
+    for example_N, _, _, column, _ in _active(shards, latents):
+        tokens_L += np.bincount(column, minlength=len(latents))
+        tokens += len(example_N)
+    return tokens_L / max(1, tokens)
+
+
+def _fired(shards: list[Path], latents: list[int], wanted: np.ndarray) -> pl.DataFrame:
+    """Every activation of some latents on the wanted examples."""
+    parts = []
+    for example_N, position_N, place, column, value in _active(shards, latents):
+        kept = wanted[example_N[place]]
+        place, column = place[kept], column[kept]
+        frame = {"latent": np.array(latents)[column], "example": example_N[place], "position": position_N[place]}
+        parts.append(pl.DataFrame(frame | {"activation": value[kept]}))
+    return pl.concat(parts)
+
+
+def _places(tokens: list[Path], wanted: np.ndarray) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tokens of the wanted examples, a null for what a tokenizer or medium has not; and how many each has."""
+    parts = []
+    for file in tokens:
+        for group in row_groups(file, None):
+            frame = pl.from_arrow(group)
+            parts.append(frame.filter(pl.Series(wanted[frame["example"].to_numpy()])))
+    found = pl.concat(parts)
+    empty = {name: pl.String if name == "piece" else pl.UInt32 for name in PLACES if name not in found.columns}
+    found = found.with_columns(pl.lit(None, kind).alias(name) for name, kind in empty.items())
+    return found.select("example", "position", *PLACES), found.group_by("example").agg(tokens=pl.len())

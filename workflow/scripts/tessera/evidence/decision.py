@@ -1,0 +1,68 @@
+"""The decision that evidence is about: a place's best cell in one repeat, its probe, what each latent adds."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tessera.base import hive
+from tessera.features.spaces import Features, Thresholding
+from tessera.probes.fit import Probe
+from tessera.probes.task import read_probe
+
+AXES = ("pooling", "threshold", "selection")
+
+
+@dataclass
+class Decision:
+    """A fitted cell: decision = intercept + Σ weight × value over the latents of its matrix.
+
+    cell: pooling, threshold, selection.
+    """
+
+    cell: dict[str, str]
+    classes: list[str]
+    probe: Probe
+    thresholding: Thresholding
+
+    @property
+    def latents_K(self) -> np.ndarray:
+        """Latents whose weights the probe has, ascending."""
+        return self.thresholding.columns_K
+
+    @cached_property
+    def weights_CK(self) -> np.ndarray:
+        """A row of weights per class; of two classes, the first one's are those of the second, negated."""
+        weights_CK = self.probe.weights_CK
+        return np.vstack([-weights_CK, weights_CK]) if len(self.classes) == 2 else weights_CK
+
+    def values(self, latent: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """What the probe sees of pooled values of its latents: scaled, or held against the threshold."""
+        if self.thresholding.tau is not None:
+            return (value > self.thresholding.tau).astype(np.float32)
+        scale = np.ones(int(self.latents_K.max(initial=0)) + 1, dtype=np.float32)
+        scale[self.latents_K] = self.thresholding.scale_K
+        return value / scale[latent]
+
+    def matrix(self, features_EW: Features) -> Features:
+        """The matrix [E, K] of pooled features."""
+        return self.thresholding.apply(features_EW)
+
+
+def read_decision(cells: list[str], classes: list[str], repeat: int = 0) -> Decision:
+    """The cell of one place and data set that is best by cross-validation in a repeat, among equals the first.
+
+    cells: scores and coefficients of all its cells.
+    """
+    parts = hive.by(cells, *AXES)
+    scores = {cell: pl.read_parquet(_part(files, "scores")).filter(repeat=repeat) for cell, files in parts.items()}
+    best = max(scores, key=lambda cell: scores[cell]["cv_macro_f1"][0])  # of equals the first
+    coefficients = pl.read_parquet(_part(parts[best], "coefficients"))
+    cell = dict(zip(AXES, best, strict=True))
+    return Decision(cell, classes, *read_probe(scores[best], coefficients, classes, repeat))
+
+
+def _part(files: list[str], part: str) -> str:
+    return next(file for file in files if Path(file).stem == part)

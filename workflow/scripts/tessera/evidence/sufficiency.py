@@ -1,0 +1,257 @@
+"""Do a few latents suffice for the decision, is it lost without them? In the features, by fits of the same probe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+
+from tessera.evidence.decision import Decision
+from tessera.evidence.ranking import matched
+from tessera.features.spaces import Features
+from tessera.probes.fit import Probe, fit_at
+from tessera.probes.influence import macro_f1, summed
+from tessera.probes.metrics import LEVEL
+from tessera.probes.selection import METHODS
+from tessera.probes.task import Task
+from tessera.probes.verdicts import Effect, Scored, contrast
+
+MARGIN = 0.02  # of macro F1: what k latents may lack of all, and suffice
+MOST = 1024  # latents that a curve ends at
+COMPONENTS = 512  # principal directions of the hidden states, at most
+SUFFICIENT, ZEROED, REFITTED = "only these", "without these", "without these, refitted"
+CURVES = {
+    "probe": (SUFFICIENT, ZEROED, REFITTED),
+    "random": (SUFFICIENT, ZEROED, REFITTED),
+    "difference": (SUFFICIENT,),
+    "hidden": (SUFFICIENT,),
+}  # ranking → what is measured of it
+
+
+@dataclass
+class Basis:
+    """Columns that a probe of some C can read, on all rows of a task, and their order: the most important first."""
+
+    task: Task
+    matrix_EK: Features
+    C: float
+    probe: Probe
+
+    @property
+    def train_EK(self) -> Features:
+        return self.matrix_EK[self.task.train_E]
+
+    @cached_property
+    def order_K(self) -> np.ndarray:
+        """By the mean size of what each column adds to the decision on training rows."""
+        size_K = np.asarray(abs(self.train_EK).mean(axis=0)).ravel() * np.abs(self.probe.weights_CK).sum(axis=0)
+        return np.argsort(-size_K, kind="stable")
+
+    def fit(self, columns_K: np.ndarray) -> Probe:
+        """The probe on some columns alone, at the same C."""
+        return fit_at(self.train_EK[:, columns_K], self.task.label_E[self.task.train_E], self.task.classes, self.C)
+
+    def only(self, columns_K: np.ndarray) -> np.ndarray:
+        """Classes that a probe on these columns tells on the test split."""
+        columns_K = np.sort(columns_K)
+        return self._told(self.fit(columns_K), self.matrix_EK[self.task.split_E == "test"][:, columns_K])
+
+    def zeroed(self, columns_K: np.ndarray) -> np.ndarray:
+        """Classes that the whole probe tells where these columns are 0."""
+        kept_K = np.ones(self.matrix_EK.shape[1], dtype=np.float32)
+        kept_K[columns_K] = 0
+        test_EK = self.matrix_EK[self.task.split_E == "test"]
+        without_EK = test_EK @ sp.diags_array(kept_K) if sp.issparse(test_EK) else test_EK * kept_K
+        return self._told(self.probe, without_EK)
+
+    def refitted(self, columns_K: np.ndarray) -> np.ndarray:
+        """Classes that a probe on all other columns tells."""
+        rest_K = np.setdiff1d(np.arange(self.matrix_EK.shape[1]), columns_K)
+        if not len(rest_K):  # nothing is left to tell by: the class that the intercept alone gives
+            return self.zeroed(columns_K)
+        return self.only(rest_K)
+
+    def whole(self) -> np.ndarray:
+        """Classes that the whole probe tells."""
+        return self.zeroed(np.zeros(0, dtype=np.int64))
+
+    @staticmethod
+    def _told(probe: Probe, matrix_EK: Features) -> np.ndarray:
+        return probe.probabilities(matrix_EK).argmax(axis=1)
+
+
+MEASURES: dict[str, Callable[[Basis, np.ndarray], np.ndarray]] = {
+    SUFFICIENT: Basis.only,
+    ZEROED: Basis.zeroed,
+    REFITTED: Basis.refitted,
+}
+
+
+def basis_of_latents(task: Task, decision: Decision, features_EW: sp.csr_array) -> Basis:
+    """The latents of a decision."""
+    return Basis(task, decision.matrix(features_EW), decision.probe.C, decision.probe)
+
+
+def basis_of_directions(task: Task, hidden_ED: np.ndarray, C: float) -> Basis:
+    """The principal directions of standardised hidden states, fitted on training rows."""
+    from sklearn.decomposition import PCA  # heavy, and only this needs it
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(hidden_ED[task.train_E])
+    scaled_ED = scaler.transform(hidden_ED).astype(np.float64)
+    train_ED = scaled_ED[task.train_E]
+    pca = PCA(min(COMPONENTS, *train_ED.shape), svd_solver="full" if len(train_ED) < 2000 else "covariance_eigh")
+    matrix_EK = pca.fit(train_ED).transform(scaled_ED).astype(np.float32)
+    probe = fit_at(matrix_EK[task.train_E], task.label_E[task.train_E], task.classes, C)
+    return Basis(task, matrix_EK, C, probe)
+
+
+def sizes(columns: int, k: int) -> list[int]:
+    """1, 2, 4 … up to what there is, or MOST; and k."""
+    powers = [2**power for power in range(MOST.bit_length()) if 2**power <= min(columns, MOST)]
+    return sorted({*powers, *([k] if k <= columns else [])})
+
+
+class Scores:
+    """What is told on the test split of each repeat, as scores with their influence by groups of examples."""
+
+    def __init__(self, tasks: list[Task]):
+        self.tasks = tasks
+        groups = tasks[0].examples["group"].to_numpy()
+        tested = np.unique(np.concatenate([groups[task.split_E == "test"] for task in tasks]))
+        self.number_G, self.group_E = len(tested), np.searchsorted(tested, groups)
+
+    def scored(self, told_DR: list[list[np.ndarray]]) -> Scored:
+        """Macro F1 of what each draw tells in each repeat."""
+        found = [[self._one(repeat, told) for repeat, told in enumerate(told_R)] for told_R in told_DR]
+        value_DR = np.array([[value for value, _ in row] for row in found])
+        influence_RG = np.mean([[influence for _, influence in row] for row in found], axis=0)
+        return Scored(value_DR, influence_RG, frozenset(["random"] if len(found) > 1 else []))
+
+    def _one(self, repeat: int, told_E: np.ndarray) -> tuple[float, np.ndarray]:
+        task = self.tasks[repeat]
+        test_E = task.split_E == "test"
+        value, influence_E = macro_f1(task.label_E[test_E], told_E)
+        return value, summed(influence_E, self.group_E[test_E], self.number_G)
+
+
+def sufficiency(
+    latents_R: list[Basis], directions_R: list[Basis] | None, *, k: int, draws: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Curves of sufficiency and necessity over k, and the differences that their claims rest on.
+
+    curves: a row per measure, ranking and k; the whole probe has no k. area: the mean of a curve over log k.
+    Random latents fire on as many training texts as those of the probe, k of them on either side, in several draws.
+    """
+    tasks = [basis.task for basis in latents_R]
+    scores = Scores(tasks)
+    whole = scores.scored([[basis.whole() for basis in latents_R]])
+    rows, found = [_row(None, "all", None, whole)], {}
+    bases = {"probe": latents_R, "difference": latents_R, "random": latents_R, "hidden": directions_R}
+    for ranking, measures in CURVES.items():
+        basis_R = bases[ranking]
+        if basis_R is None:
+            continue
+        columns = min(basis.matrix_EK.shape[1] for basis in basis_R)
+        for size in sizes(columns // 2 if ranking == "random" else columns, k):
+            chosen_DR = _chosen(basis_R, ranking, size, draws)
+            for measure in measures:
+                told_DR = [
+                    [MEASURES[measure](basis, chosen) for basis, chosen in zip(basis_R, chosen_R, strict=True)]
+                    for chosen_R in chosen_DR
+                ]
+                found[measure, ranking, size] = scores.scored(told_DR)
+                rows.append(_row(measure, ranking, size, found[measure, ranking, size]))
+    curves = _with_areas(pl.DataFrame(rows, infer_schema_length=None))
+    return curves, _claims(whole, found, k, round(np.mean([(task.split_E == "test").sum() for task in tasks])))
+
+
+def _chosen(basis_R: list[Basis], ranking: str, size: int, draws: int) -> list[list[np.ndarray]]:
+    """The columns that a ranking puts first, per draw and repeat."""
+    if ranking == "difference":
+        order = METHODS["difference"]
+        return [[order(one.train_EK, one.task.label_E[one.task.train_E], size)[:size] for one in basis_R]]
+    if ranking != "random":
+        return [[basis.order_K[:size] for basis in basis_R]]
+    found = []
+    for draw in range(draws):
+        row = []
+        for basis in basis_R:
+            generator = np.random.default_rng([basis.task.seed, draw, size])
+            rate_K = np.asarray((basis.train_EK != 0).mean(axis=0)).ravel()
+            row.append(matched(basis.order_K[:size], np.log(np.maximum(rate_K, 1e-9))[:, None], generator))
+        found.append(row)
+    return found
+
+
+def _row(measure: str | None, ranking: str, size: int | None, scored: Scored) -> dict:
+    nothing = Scored(np.zeros_like(scored.value_DR), np.zeros_like(scored.influence_RG), scored.drawn)
+    effect = contrast(scored, nothing)
+    low, high = effect.interval(LEVEL)
+    repeats, draws = scored.value_DR.shape[::-1]
+    return {
+        "measure": measure,
+        "ranking": ranking,
+        "k": size,
+        "macro_f1": effect.difference,
+        "macro_f1_low": max(0.0, low),
+        "macro_f1_high": min(1.0, high),
+        "repeats": repeats,
+        "draws": draws,
+    }
+
+
+def _with_areas(curves: pl.DataFrame) -> pl.DataFrame:
+    """Each curve's mean over log2 k, up to the largest k that all rankings of a measure have: column area."""
+    known = curves.filter(pl.col("k").is_not_null())
+    end = known.group_by("measure", "ranking").agg(pl.col("k").max()).group_by("measure").agg(end=pl.col("k").min())
+    areas = []
+    for (measure, ranking), rows in (
+        known.join(end, on="measure")
+        .filter(pl.col("k") <= pl.col("end"))
+        .group_by("measure", "ranking", maintain_order=True)
+    ):
+        log_k, f1 = np.log2(rows["k"].to_numpy()), rows["macro_f1"].to_numpy()
+        area = float(np.trapezoid(f1, log_k) / (log_k[-1] - log_k[0])) if len(log_k) > 1 else float(f1[0])
+        areas.append({"measure": measure, "ranking": ranking, "area": area})
+    schema = {"measure": pl.String, "ranking": pl.String, "area": pl.Float64}
+    return curves.join(pl.DataFrame(areas, schema=schema), on=["measure", "ranking"], how="left", maintain_order="left")
+
+
+def _claims(whole: Scored, found: dict, k: int, examples: int) -> pl.DataFrame:
+    """k latents suffice: within MARGIN of all, and above k random ones."""
+    few, random = found.get((SUFFICIENT, "probe", k)), found.get((SUFFICIENT, "random", k))
+    rows = []
+    if few is not None and random is not None:
+        inside = contrast(few, whole)
+        shifted = Effect(inside.difference + MARGIN, inside.parts)
+        rows = [
+            difference(f"all latents − {MARGIN}", shifted, whole, examples),
+            difference(f"{k} random latents", contrast(few, random), random, examples),
+        ]
+    return pl.DataFrame(rows, schema=DIFFERENCE)
+
+
+DIFFERENCE = {
+    "against": pl.String,
+    "difference": pl.Float64,
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+    "error": pl.Float64,
+    "freedom": pl.Float64,
+    "p": pl.Float64,
+    "repeats": pl.Int64,
+    "draws": pl.Int64,
+    "examples": pl.Int64,
+}
+
+
+def difference(against: str, effect: Effect, other: Scored, examples: int) -> dict:
+    """A row that a claim rests on: how much better one side is than `other`."""
+    low, high = effect.interval(LEVEL)
+    ends = {"difference": effect.difference, "difference_low": low, "difference_high": high}
+    about = {"error": effect.error, "freedom": effect.freedom, "p": effect.p}
+    draws, repeats = other.value_DR.shape
+    return {"against": against, **ends, **about, "repeats": repeats, "draws": draws, "examples": examples}
