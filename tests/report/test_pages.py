@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import polars as pl
 from studies import study_of
 from tessera.report import pages
-from tessera.results.catalogue import TABLES, Table
+from tessera.results.catalogue import TABLES
+from tessera.results.entries import Table
 
 
 class Cells(HTMLParser):

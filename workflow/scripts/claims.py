@@ -14,8 +14,10 @@ with script(snakemake) as log:
     if inputs.get("transfer_best"):
         best, transferred = pl.read_parquet(inputs.transfer_best), pl.scan_parquet(inputs.transfer_predictions)
         contrasts += claims.between(best, transferred)
-    matches = claims.of_matches(pl.read_parquet(inputs.match_claims)) if inputs.get("match_claims") else []
-    found = claims.judge([*contrasts, *behaviour], params.primary, matches)
+    joined = claims.of_matches(pl.read_parquet(inputs.match_claims)) if inputs.get("match_claims") else []
+    if inputs.get("evidence_claims"):
+        joined += claims.of_evidence(pl.read_parquet(inputs.evidence_claims))
+    found = claims.judge([*contrasts, *behaviour], params.primary, joined)
     found = pl.concat([found, *(claims.together(claim, found, parts) for claim, parts in joint.items())])
     Writer(dict(snakemake.output.items()), provenance.passed_on(inputs.scores)).write(
         claims=found, behaviour=tables.behaviour_table(scores, params.behaviour, params.controls)

@@ -14,7 +14,7 @@ with script(snakemake):
     found = {Path(file).stem: pl.read_parquet(file) for file in snakemake.input}
     made = {"study": pages.study_page(load(snakemake.config), found)}
     made["runtimes"] = pages.runtimes_page(Path(outputs["runtimes"]).parents[1] / "benchmarks")
-    made |= {name: pages.table_page(TABLES[name], table) for name, table in found.items()}
+    made |= {name: pages.page(TABLES[name], table) for name, table in found.items()}
     for name, file in outputs.items():
         with atomic(file) as part:
             part.write_text(made[name], encoding="utf-8")

@@ -54,11 +54,11 @@ def choose(
         raise TesseraError(f"config key evidence.ids: {beyond[0]} is no latent of an SAE of {width}")
     mean_CW, size_CW = contributions(decision, seen(features, decision, train_E, width), width)
     shown = [
-        {"class": name, "place": place + 1, "latent": int(latent)}
+        {"class": name, "nth": place + 1, "latent": int(latent)}
         for name, mean_W in zip(task.classes, mean_CW, strict=True)
         for place, latent in enumerate(_largest(mean_W, latents))
     ]
-    shown += [{"class": name, "place": None, "latent": latent} for latent in ids for name in task.classes]
+    shown += [{"class": name, "nth": None, "latent": latent} for latent in ids for name in task.classes]
     top = _largest(size_CW.sum(axis=0), k)
     sets = [_set(NOTHING), _set(PROBE, latents=top)]
     sets += [_set(CLASS, name, latents=_largest(mean_W, k)) for name, mean_W in zip(task.classes, mean_CW, strict=True)]
@@ -73,7 +73,7 @@ def choose(
         sets.append(_set(RANDOM, draw=draw, latents=alive_W[alike]))
     sets.append(_set(DIFFERENCE, directions=_differences(task, hidden_ED)))
     sets.append(_set(ALL))
-    schema = {"class": pl.String, "place": pl.Int64, "latent": pl.Int64}
+    schema = {"class": pl.String, "nth": pl.Int64, "latent": pl.Int64}
     return {"shown": pl.DataFrame(shown, schema=schema), "sets": pl.DataFrame(sets, schema=SETS)}
 
 

@@ -1,6 +1,7 @@
 """What the rules of results ask of the catalogue: the tables, figures and pages of a study."""
 
-from tessera.results.catalogue import TABLES, Figure
+from tessera.results.catalogue import TABLES
+from tessera.results.entries import Figure
 from tessera.study import paths
 from tessera.study.study import Study
 
@@ -52,7 +53,14 @@ def claimed(study: Study) -> list[str]:
     """The tables that claims rest on."""
     return [
         table
-        for table in ("scores", "predictions", "transfer_best", "transfer_predictions", "match_claims")
+        for table in (
+            "scores",
+            "predictions",
+            "transfer_best",
+            "transfer_predictions",
+            "match_claims",
+            "evidence_claims",
+        )
         if TABLES[table].there(study)
     ]
 

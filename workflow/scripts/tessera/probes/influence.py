@@ -10,15 +10,18 @@ import numpy as np
 import polars as pl
 
 
+def f1(is_E: np.ndarray, said_E: np.ndarray) -> tuple[float, np.ndarray]:
+    """F1 of one class, and its influence values [E]: who is of it, and who is said to be."""
+    both, either = (is_E & said_E).mean(), is_E.mean() + said_E.mean()
+    value = 2 * both / either if either else 0.0
+    influence_E = (2 * (is_E & said_E) - value * (is_E.astype(float) + said_E)) / (either or 1.0)
+    return value, influence_E / len(is_E)
+
+
 def macro_f1(label_E: np.ndarray, predicted_E: np.ndarray) -> tuple[float, np.ndarray]:
     """Macro F1 over the classes among the labels (as `metrics.confusion_scores`), and its influence values [E]."""
-    f1, influence_E = [], np.zeros(len(label_E))
-    for name in np.unique(label_E):
-        is_E, said_E = label_E == name, predicted_E == name
-        both, either = (is_E & said_E).mean(), is_E.mean() + said_E.mean()
-        f1.append(2 * both / either)
-        influence_E += (2 * (is_E & said_E) - f1[-1] * (is_E.astype(float) + said_E)) / either
-    return float(np.mean(f1)), influence_E / len(f1) / len(label_E)
+    found = [f1(label_E == name, predicted_E == name) for name in np.unique(label_E)]
+    return float(np.mean([value for value, _ in found])), np.mean([influence_E for _, influence_E in found], axis=0)
 
 
 def roc_auc(label_E: np.ndarray, probability_EC: np.ndarray) -> tuple[float, np.ndarray]:

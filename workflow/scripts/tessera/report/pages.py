@@ -1,13 +1,14 @@
 """Pages of the report: tables as HTML that sorts and filters in any browser, offline."""
 
 import html
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
 import yaml
 
-from tessera.results.catalogue import Table
 from tessera.results.columns import meaning
+from tessera.results.entries import Table
 from tessera.study.study import Study
 
 LIMIT = 2000  # rows of a page; the csv has all
@@ -40,10 +41,16 @@ document.querySelector("input").addEventListener("input", event => {
 """
 
 
-def table_page(entry: Table, table: pl.DataFrame) -> str:
+def page(entry: Table, table: pl.DataFrame) -> str:
+    """The page of a table, made by whatever the catalogue names."""
+    module, _, function = entry.page.partition(".")
+    return getattr(import_module(f"tessera.report.{module}"), function)(entry, table)
+
+
+def tablewhole_page(entry: Table, table: pl.DataFrame) -> str:
     """A page that shows a table of the catalogue; its first rows where it is long. Heads say what a column means."""
     meanings = {column: meaning(column) for column in entry.columns}
-    return _page(entry.name, *_shown(entry.about, table, meanings))
+    return whole_page(entry.name, *_shown(entry.about, table, meanings))
 
 
 def _shown(about: str, table: pl.DataFrame, meanings: dict[str, str]) -> tuple[str, str]:
@@ -84,7 +91,7 @@ def _cell(value: object, low: float | None = None, high: float | None = None) ->
     return f"<td>{html.escape(str(value))}</td>"
 
 
-def study_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
+def studywhole_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
     """The config with its defaults filled in, what was computed, and with which code."""
     counts = {"models": len(study.models), "data sets": len(study.datasets)}
     counts["cells"] = tables["cells"].filter(split="test").height
@@ -94,22 +101,22 @@ def study_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
     config = yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True)
     content = f"<h1>Config, defaults filled in</h1><pre>{html.escape(config)}</pre>"
     content += f"<h1>Code and libraries</h1><pre>{html.escape(chr(10).join(lines))}</pre>"
-    return _page("Study", f"{numbers}. Hashes of weights and data: page provenance.", content)
+    return whole_page("Study", f"{numbers}. Hashes of weights and data: page provenance.", content)
 
 
-def _page(title: str, about: str, content: str) -> str:
+def whole_page(title: str, about: str, content: str) -> str:
     title = html.escape(title)
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     body = f"<h1>{title}</h1><p>{html.escape(about)}</p>{content}"
     return f"<!doctype html><html><head>{head}</head><body>{body}</body></html>\n"
 
 
-def runtimes_page(folder: Path) -> str:
+def runtimeswhole_page(folder: Path) -> str:
     """What each stage cost."""
     about = (
         "What each stage cost, from the record of every job that left one here, also of cells that are no longer in "
     )
-    return _page("runtimes", *_shown(about + "the study.", runtimes(folder), {}))
+    return whole_page("runtimes", *_shown(about + "the study.", runtimes(folder), {}))
 
 
 def runtimes(folder: Path) -> pl.DataFrame:

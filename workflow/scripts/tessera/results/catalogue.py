@@ -4,131 +4,27 @@ Rules, the writer of tables, pages, README.md, docs/tables.md and tests read it.
 prints docs/tables.md, `… readme` the table of README.md.
 """
 
-import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from tessera.base.errors import TesseraError
+from tessera.results import evidence_entries
 from tessera.results.columns import meaning
+from tessera.results.entries import (
+    Figure,
+    Table,
+    intervals,
+    names,
+    once,
+    per_match,
+    per_model,
+    per_model_with_saes,
+    per_model_with_selections,
+    per_scenario,
+    per_scenario_with_pairs,
+    with_behaviour,
+    with_matches,
+    with_transfers,
+)
 from tessera.study.grid import CELL
-from tessera.study.study import Study
-
-Place = dict[str, str]  # axis → value of the folder that a figure lies in
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure drawn from the rows of one table at one place.
-
-    draw: module of report/ and function in it, named so that nobody needs matplotlib to know of it. places: where a
-    study has it. caption: the file of workflow/report/ that says what to read off it; without it, of the figure's name.
-    """
-
-    draw: str
-    places: Callable[[Study], list[Place]]
-    caption: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.draw.partition(".")[2]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of results.
-
-    row: what a row is. rule: what writes it. columns: their names, explained in columns.py; varying: a pattern of
-    further ones. about: what its page says; no page without it. there: has a study this table? shown: has it a page
-    and figures there?
-    """
-
-    name: str
-    rule: str
-    row: str
-    columns: tuple[str, ...]
-    varying: str = "(?!)"
-    csv: bool = True
-    about: str | None = None
-    category: str = "Tables"
-    figures: tuple[Figure, ...] = ()
-    there: Callable[[Study], bool] = lambda study: True
-    shown: Callable[[Study], bool] = lambda study: True
-
-    def check(self, columns: list[str]) -> None:
-        """Has a frame the columns that stand here, in this order?
-
-        Raises:
-            TesseraError: names those that differ.
-        """
-        found = [column for column in columns if not re.fullmatch(self.varying, column)]
-        if found != list(self.columns):
-            other = sorted({*found} ^ {*self.columns})
-            raise TesseraError(f"table {self.name}: its columns are not those of the catalogue: {other or found}")
-
-    def places(self, study: Study) -> Iterator[tuple[Figure, Place]]:
-        """Its figures in a study, and where they lie."""
-        if self.there(study) and self.shown(study):
-            for figure in self.figures:
-                for place in figure.places(study):
-                    yield figure, place
-
-
-def once(study: Study) -> list[Place]:
-    return [{}]
-
-
-def per_model(study: Study) -> list[Place]:
-    return [{"model": model} for model in study.models if model not in study.controls]
-
-
-def per_model_with_saes(study: Study) -> list[Place]:
-    with_saes = {cell["model"] for cell in study.sae_cells()}
-    return [place for place in per_model(study) if place["model"] in with_saes]
-
-
-def per_model_with_selections(study: Study) -> list[Place]:
-    return per_model_with_saes(study) if len(study.grid["selections"]) > 1 else []
-
-
-def per_scenario(study: Study) -> list[Place]:
-    return [{"scenario": scenario} for scenario in study.transfers]
-
-
-def per_scenario_with_pairs(study: Study) -> list[Place]:
-    """Scenarios with a target other than a source, and an SAE of a trained model."""
-    found = []
-    for scenario, spec in study.transfers.items():
-        pairs = any(source != target for source in spec["sources"] for target in spec["targets"])
-        needed = {*spec["sources"], *spec["targets"], *spec["translated"].values()}
-        if pairs and any(needed <= {*study.data_of(place["model"])} for place in per_model_with_saes(study)):
-            found.append({"scenario": scenario})
-    return found
-
-
-def per_match(study: Study) -> list[Place]:
-    return [{"match": match} for match in study.matches]
-
-
-def with_transfers(study: Study) -> bool:
-    return bool(study.transfers)
-
-
-def with_matches(study: Study) -> bool:
-    return bool(study.matches)
-
-
-def with_behaviour(study: Study) -> bool:
-    return bool(study.behaviours)
-
-
-def names(columns: str) -> tuple[str, ...]:
-    return tuple(columns.split())
-
-
-def intervals(*metrics: str) -> tuple[str, ...]:
-    return tuple(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high"))
-
 
 METRICS = (*intervals("macro_f1", "accuracy", "roc_auc", "average_precision", "ece"), "reliability")
 FIT = ("cv_macro_f1", "C", "C_at_edge", "tau", "n_features", "density", "training_examples", "converged")
@@ -403,6 +299,7 @@ TABLES = {
             csv=False,
             there=with_matches,
         ),
+        *evidence_entries.TABLES,
     )
 }
 

@@ -368,6 +368,22 @@ def of_matches(found: pl.DataFrame) -> list[Joined]:
     return claims
 
 
+def of_evidence(found: pl.DataFrame) -> list[Joined]:
+    """The table evidence_claims as claims: each holds where its latents do better than everything they are held against.
+
+    k latents suffice where a probe on them alone lacks less than `MARGIN` of all, and tells more than one on random
+    latents; they are necessary in the model where taking them out costs what later layers compute more than taking out
+    random ones; latents speak for their class abroad where they fire on its texts more often than on others.
+    """
+    claims = []
+    for (claim, on), rows in found.group_by("claim", "on", maintain_order=True):
+        one, tests = _deciding(rows)
+        row = {"claim": claim, "on": on, "split": "test", "left": "these latents", "right": one["against"]}
+        row |= {"metric": one["metric"], "examples": one["examples"], "right_draws": one["draws"]}
+        claims.append(Joined(row, Effect(one["difference"], [Part(one["error"] ** 2, one["freedom"])]), tests))
+    return claims
+
+
 def _deciding(needed: pl.DataFrame) -> tuple[dict, int]:
     """Of rows of match_claims the one that decides whether all hold, or a control is better; of how many tests."""
     doubtful = needed.sort("p", descending=True, maintain_order=True).unique(

@@ -24,6 +24,7 @@ class Study:
     baselines: dict
     probe: dict
     claims: dict
+    evidence: dict
     repeats: int
     shard_size: int
     seed: int

@@ -1,0 +1,149 @@
+"""Does the model itself use the latents? What probes of its later layers lose where latents are taken out of it.
+
+Whatever is taken out of the residual stream is missing in all later layers too, read or not: the stream carries it on.
+So every probe is fitted twice, on hidden states as they are (`whole`) and on what is left of them beside the directions
+that were taken out (`computed`): what later layers made of the latents lies there, their mere copy does not.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from tessera.evidence.choice import ALL, NOTHING, PROBE, RANDOM
+from tessera.evidence.sufficiency import DIFFERENCE, difference
+from tessera.features.spaces import Standardised
+from tessera.probes.fit import Folds, Probe, fit_at, fit_probe
+from tessera.probes.influence import f1, macro_f1, summed
+from tessera.probes.metrics import LEVEL
+from tessera.probes.task import Task
+from tessera.probes.verdicts import Scored, contrast
+
+WHOLE, COMPUTED = "whole", "computed"
+SCHEMA = {
+    "kind": pl.String,
+    "class": pl.String,
+    "latents": pl.Int64,
+    "at_layer": pl.Int64,
+    "states": pl.String,
+    "of": pl.String,
+    "f1_before": pl.Float64,
+    "f1_after": pl.Float64,
+    "drop": pl.Float64,
+    "drop_low": pl.Float64,
+    "drop_high": pl.Float64,
+    "draws": pl.Int64,
+    "examples": pl.Int64,
+}
+
+
+def necessity(
+    task: Task,
+    sets: pl.DataFrame,
+    spans: dict[int, np.ndarray],
+    layers: list[int],
+    states: Callable[[int, int], np.ndarray],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What probes of later layers lose on the test split, per set that was taken out, layer and class.
+
+    drops: a row per kind of set (and class whose latents it has; random draws together), layer, states and `of`, the
+    class that is measured (null: macro F1). differences: how much more is lost by the latents of the probe than by
+    random ones, in what the last layer computed.
+
+    Args:
+        sets: as `choice.choose` left them; spans: number of a set → orthonormal rows that span what it takes out.
+        states: (number of a set, layer) → pooled hidden states [E, d], rows as the task's; those of a set other than
+            `nothing` are read on test rows alone.
+    """
+    numbers = {name: index for index, name in enumerate(sets["set"])}
+    asked = sets.with_row_index("number").filter(pl.col("kind") != NOTHING)
+    rows, last = [], {}
+    for layer in layers:
+        plain_ED = states(numbers[NOTHING], layer)
+        probe_C = _fit(task, plain_ED)
+        found: dict[tuple, list] = {}
+        for one in asked.iter_rows(named=True):
+            span_ND, taken_ED = spans.get(one["number"]), states(one["number"], layer)
+            told = {WHOLE: _told(task, plain_ED, taken_ED, probe_C[0], probe_C[1])}
+            if one["kind"] != ALL and span_ND is not None and len(span_ND) < plain_ED.shape[1]:
+                told[COMPUTED] = _beside(task, plain_ED, taken_ED, span_ND, probe_C[0].C)
+            for measure, pair in told.items():
+                found.setdefault((one["kind"], one["class"], measure), []).append((one, pair))
+        for (kind, name, measure), draws in found.items():
+            of_all = [_scored(task, [pair for _, pair in draws], None)]
+            of_all += [_scored(task, [pair for _, pair in draws], number) for number in range(len(task.classes))]
+            latents = draws[0][0]["latents"]
+            about = {"kind": kind, "class": name, "latents": None if latents is None else len(latents)}
+            about |= {"at_layer": layer, "states": measure}
+            for of, (before, after) in zip([None, *task.classes], of_all, strict=True):
+                rows.append(about | {"of": of} | _drop(before, after, int((task.split_E == "test").sum())))
+            last[kind, name, measure] = of_all[0]
+    differences = []
+    if all((kind, None, COMPUTED) in last for kind in (PROBE, RANDOM)):
+        probe, random = (_lost(*last[kind, None, COMPUTED]) for kind in (PROBE, RANDOM))
+        examples = int((task.split_E == "test").sum())
+        differences.append(difference("random latents", contrast(probe, random), random, examples))
+    return pl.DataFrame(rows, schema=SCHEMA), pl.DataFrame(differences, schema=DIFFERENCE)
+
+
+def _fit(task: Task, states_ED: np.ndarray) -> tuple[Probe, Standardised]:
+    """The probe of a layer, its C chosen by folds inside the training split."""
+    train_ED, label_E = states_ED[task.train_E], task.label_E[task.train_E]
+    space = Standardised(train_ED)
+    folds = Folds(train_ED, label_E, task.fold_E, Standardised)
+    return fit_probe(space.apply(train_ED), label_E, folds, task.classes, task.grid), space
+
+
+def _told(
+    task: Task, plain_ED: np.ndarray, taken_ED: np.ndarray, probe: Probe, space: Standardised
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes that a probe tells on the test split, with the latents in the model and without."""
+    test_E = task.split_E == "test"
+    before, after = (probe.probabilities(space.apply(states[test_E])).argmax(axis=1) for states in (plain_ED, taken_ED))
+    return before, after
+
+
+def _beside(
+    task: Task, plain_ED: np.ndarray, taken_ED: np.ndarray, span_ND: np.ndarray, C: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same in what is orthogonal to the directions that were taken out, by a probe of its own."""
+    plain_ED, taken_ED = (states - (states @ span_ND.T) @ span_ND for states in (plain_ED, taken_ED))
+    space = Standardised(plain_ED[task.train_E])
+    probe = fit_at(space.apply(plain_ED[task.train_E]), task.label_E[task.train_E], task.classes, C)
+    return _told(task, plain_ED, taken_ED, probe, space)
+
+
+def _scored(task: Task, pairs: list[tuple], number: int | None) -> tuple[Scored, Scored]:
+    """F1 (of one class, or macro) before and after, a value per draw."""
+    test_E = task.split_E == "test"
+    label_E = task.label_E[test_E]
+    group_E = np.unique(task.examples["group"].to_numpy()[test_E], return_inverse=True)[1]
+    drawn = frozenset(["random"] if len(pairs) > 1 else [])
+    sides = []
+    for side in range(2):
+        found = []
+        for pair in pairs:
+            told_E = pair[side]
+            scored = macro_f1(label_E, told_E) if number is None else f1(label_E == number, told_E == number)
+            found.append((scored[0], summed(scored[1], group_E, int(group_E.max()) + 1)))
+        influence_RG = np.mean([influence for _, influence in found], axis=0)[None]
+        sides.append(Scored(np.array([[value] for value, _ in found]), influence_RG, drawn))
+    return sides[0], sides[1]
+
+
+def _lost(before: Scored, after: Scored) -> Scored:
+    """What is lost between two scores of the same draws, as a score."""
+    return Scored(before.value_DR - after.value_DR, before.influence_RG - after.influence_RG, before.drawn)
+
+
+def _drop(before: Scored, after: Scored, examples: int) -> dict:
+    effect = contrast(before, after)
+    low, high = effect.interval(LEVEL)
+    ends = {"f1_before": before.value_DR.mean(), "f1_after": after.value_DR.mean(), "drop": effect.difference}
+    return ends | {"drop_low": low, "drop_high": high, "draws": len(before.value_DR), "examples": examples}
+
+
+def span(rows_ND: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span the given ones."""
+    _, size_N, basis_ND = np.linalg.svd(rows_ND.astype(np.float64), full_matrices=False)
+    return basis_ND[size_N > 1e-6 * size_N.max(initial=0)]

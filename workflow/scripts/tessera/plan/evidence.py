@@ -1,0 +1,155 @@
+"""What the rules of evidence ask: places, what is read at each, what a study has of it."""
+
+from tessera.features.registry import KINDS
+from tessera.plan import models
+from tessera.plan.cells import shards, shards_of
+from tessera.plan.saes import entry
+from tessera.results.entries import per_place
+from tessera.study import draws, evidence, paths
+from tessera.study.study import Study
+
+PARTS = {
+    "weigh_latents": ("latents", "shown", "sets"),
+    "read_contexts": ("contexts", "specificity"),
+    "suffice": ("sufficiency", "suffices", "stability"),
+    "need": ("ablations", "needed", "harm", "answers"),
+}  # what each rule leaves at a place
+AXES = ("model", "layer", "width", "data")
+Place = dict[str, str]
+
+
+def places(study: Study, key: str = "places") -> list[Place]:
+    """The places that a study looks into, or (`in_model`) takes latents out at."""
+    return per_place(study, key)
+
+
+def parts(study: Study, rule: str) -> dict[str, str]:
+    """What a rule leaves at a place: part → file, wildcards left open."""
+    return {part: paths.EVIDENCE.replace("{part}", part) for part in PARTS[rule]}
+
+
+def every(study: Study, part: str) -> list[str]:
+    """A part of every place that has it."""
+    key = "in_model" if part in PARTS["need"] else "places"
+    return [paths.EVIDENCE.format(part=part, **place) for place in places(study, key)]
+
+
+def cells(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
+    """Scores and coefficients of every cell of a place."""
+    return _cells(study, "sae", ("scores", "coefficients"), model=model, layer=layer, width=width, data=data)
+
+
+def hidden_cells(study: Study, model: str, layer: str, data: str) -> list[str]:
+    """Scores of every cell of the hidden states there."""
+    return _cells(study, "hidden", ("scores",), model=model, layer=layer, data=data)
+
+
+def _cells(study: Study, name: str, wanted: tuple[str, ...], **place: str) -> list[str]:
+    kind = KINDS[name]
+    return [kind.path.format(part=part, **place, **cell) for cell in kind.cells(study, kind.axes) for part in wanted]
+
+
+def features(study: Study, data: str, **place: str) -> list[str]:
+    """The pooled latents of a place, in every pooling."""
+    return KINDS["sae"].inputs(study, shards(study, data), data, **place)
+
+
+def seeds(study: Study, model: str, width: str, data: str, layer: str) -> list[str]:
+    """The same of the other draws of its SAE."""
+    number = study.saes[study.sae_entry(model, width)].get("train", {}).get("draws", 1)
+    return [
+        file
+        for draw in range(1, number)
+        for file in features(study, data, model=model, layer=layer, width=draws.join(width, draw))
+    ]
+
+
+def ids(study: Study, model: str, layer: str, width: str, data: str) -> list[int]:
+    """The latents that a config asks for by number."""
+    place = model, layer, width, data
+    found = [ids for name, ids in study.evidence["ids"].items() if place in evidence.named(study, [name])]
+    return sorted({latent for some in found for latent in some})
+
+
+def neutral(study: Study, model: str, width: str) -> list[str]:
+    """The data sets of neutral texts: those of the config, else what the SAE was trained on here, where it is read."""
+    named = study.evidence.get("neutral", entry(study, model, width).get("train", {}).get("texts", []))
+    return [data for data in named if data in study.data_of(model)]
+
+
+def neutral_shards(study: Study, model: str, layer: str, width: str) -> list[str]:
+    """Their activations."""
+    place = {"model": model, "layer": layer, "width": width}
+    return [file for data in neutral(study, model, width) for file in shards_of(study, data=data, **place)]
+
+
+def other_texts(study: Study, model: str, width: str, data: str) -> list[str]:
+    """The examples of neutral texts other than those of the data set; its own where there are no others."""
+    found = [one for one in neutral(study, model, width) if one != data] or [data]
+    return [paths.EXAMPLES.format(data=one) for one in found]
+
+
+def shown(study: Study, model: str, layer: str, width: str) -> list[str]:
+    """The latents that are shown at a place, of every data set."""
+    here = {"model": model, "layer": layer, "width": width}
+    return [paths.EVIDENCE.format(part="shown", **one) for one in places(study) if here.items() <= one.items()]
+
+
+def writes(study: Study) -> list[str]:
+    """What the latents of every SAE write."""
+    return list(dict.fromkeys(paths.WRITES.format(**place) for place in places(study)))
+
+
+def explanations(study: Study, model: str, width: str) -> list[str]:
+    """The user's file of explanations of an SAE's latents, if any."""
+    one = entry(study, model, width)
+    return [one["explanations"]] if "explanations" in one else []
+
+
+def ablations(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
+    """What ablations left of a data set, in all its shards."""
+    place = {"model": model, "layer": layer, "width": width, "data": data}
+    return [paths.ABLATIONS.format(shard=shard, **place) for shard in shards(study, data)]
+
+
+def shard_count(study: Study, data: str) -> int:
+    return len(shards(study, data))
+
+
+def prompts(study: Study, model: str, data: str) -> dict | None:
+    """The entry of a data set that this model answered; None of another's."""
+    one = study.datasets[data]
+    return one if one.get("answered", {}).get("model") == model else None
+
+
+def identity(study: Study, model: str) -> dict:
+    return models.identity(study, model)
+
+
+def abroad(study: Study) -> list[str]:
+    """Where latents of a source are held against its targets: every scenario and source at a place of evidence."""
+    found = []
+    for place in places(study):
+        here = {axis: place[axis] for axis in AXES[:-1]}
+        for scenario, one in study.transfers.items():
+            if place["data"] in one["sources"] and targets(study, scenario, place["data"], place["model"]):
+                found.append(paths.ABROAD.format(scenario=scenario, source=place["data"], **here))
+    return found
+
+
+def targets(study: Study, scenario: str, source: str, model: str) -> list[str]:
+    """The other data sets that a scenario's source is scored on, those that the model reads."""
+    return [one for one in study.transfers[scenario]["targets"] if one != source and one in study.data_of(model)]
+
+
+def target_examples(study: Study, scenario: str, source: str, model: str) -> list[str]:
+    return [paths.EXAMPLES.format(data=data) for data in targets(study, scenario, source, model)]
+
+
+def target_shards(study: Study, scenario: str, source: str, model: str, layer: str, width: str) -> list[str]:
+    place = {"model": model, "layer": layer, "width": width}
+    return [file for data in targets(study, scenario, source, model) for file in shards_of(study, data=data, **place)]
+
+
+def source_shown(study: Study, source: str, model: str, layer: str, width: str) -> str:
+    return paths.EVIDENCE.format(part="shown", model=model, layer=layer, width=width, data=source)

@@ -1,0 +1,104 @@
+"""Figures of evidence: what latents add to a decision, how few suffice, what later layers lose without them."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+
+from tessera.report.style import COLOURS, COLUMN, MARKERS, STYLE, look
+
+LONGEST = 46  # characters of a latent's name
+RANKINGS = {
+    "probe": ("latents of the probe", COLOURS[0]),
+    "difference": ("by difference of means", COLOURS[2]),
+    "random": ("random latents", COLOURS[1]),
+    "hidden": ("directions of hidden states", "0.3"),
+}
+KINDS = {
+    "probe": "latents of the probe",
+    "random": "random latents",
+    "difference": "difference of class means",
+    "all": "all latents",
+}
+STATES = {"whole": "hidden states, whole", "computed": "beside what is taken out"}
+
+
+def contributions(shown: pl.DataFrame) -> plt.Figure:
+    """A bar per class and shown latent: what it adds to the decision for the class, on test texts; with its name."""
+    shown = shown.filter(pl.col("nth").is_not_null())
+    names = shown["class"].unique(maintain_order=True).to_list()
+    sizes = [len(shown.filter(pl.col("class") == name)) for name in names]
+    with plt.rc_context(STYLE):
+        height = 0.5 + 0.16 * sum(sizes) + 0.22 * len(names)
+        figure, axes = plt.subplots(
+            len(names), 1, figsize=(2 * COLUMN, height), sharex=True, squeeze=False,
+            gridspec_kw={"height_ratios": [max(1, size) for size in sizes]},
+        )  # fmt: skip
+        for axis, name, (colour, _) in zip(axes.flat, names, map(look, range(len(names))), strict=True):
+            rows = shown.filter(pl.col("class") == name)
+            axis.barh(range(len(rows)), rows["contribution"], color=colour, height=0.7)
+            axis.set_yticks(range(len(rows)), [_named(row) for row in rows.iter_rows(named=True)])
+            axis.set_ylim(len(rows) - 0.4, -0.6)
+            axis.axvline(0, color="0.5", lw=0.6)
+            axis.set_title(f"class {name}", loc="left")
+        axes.flat[-1].set_xlabel("mean contribution to the decision on test texts")
+    return figure
+
+
+def _named(row: dict) -> str:
+    """A latent's number, and what it is called, or else what it promotes."""
+    tokens = " ".join((row["promoted"] or "").split()[:5])
+    name = row["explanation"] or (f"→ {tokens}" if tokens else "")
+    name = "".join(sign if sign.isprintable() else " " for sign in name).replace("$", r"\$")
+    name = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
+    return f"{name}  {row['latent']}{'*' if row['unspecific'] else ''}"
+
+
+def sufficiency(curves: pl.DataFrame) -> plt.Figure:
+    """Macro F1 over k, a panel per measure: of a probe on k latents alone, and without k latents; with controls."""
+    measures = curves["measure"].drop_nulls().unique(maintain_order=True).to_list()
+    whole = curves.filter(pl.col("measure").is_null())["macro_f1"][0]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(measures), figsize=(2 * COLUMN, 2.0), sharex=True, sharey=True, squeeze=False
+        )
+        for axis, measure in zip(axes.flat, measures, strict=True):
+            axis.axhline(whole, color="0.6", lw=0.8, ls="--", label="all latents")
+            for number, (ranking, (label, colour)) in enumerate(RANKINGS.items()):
+                curve = curves.filter(measure=measure, ranking=ranking)
+                if len(curve):
+                    axis.plot(curve["k"], curve["macro_f1"], color=colour, marker=MARKERS[number], label=label)
+                    axis.fill_between(
+                        curve["k"], curve["macro_f1_low"], curve["macro_f1_high"], color=colour, alpha=0.12, lw=0
+                    )
+            axis.set_xscale("log", base=2)
+            axis.set_title(measure)
+            axis.set_xlabel("k")
+        axes.flat[0].set_ylabel("macro F1 on the test split")
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.0)
+    return figure
+
+
+def ablation(drops: pl.DataFrame) -> plt.Figure:
+    """What probes of later layers lose, by layer: whole hidden states, and what later layers computed."""
+    macro = drops.filter(pl.col("of").is_null() & pl.col("class").is_null())
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(STATES), figsize=(2 * COLUMN, 2.1), sharex=True, sharey=True)
+        for axis, (states, title) in zip(axes.flat, STATES.items(), strict=True):
+            axis.axhline(0, color="0.5", lw=0.6)
+            here = macro.filter(states=states)
+            for number, (kind, label) in enumerate(KINDS.items()):
+                curve = here.filter(kind=kind).sort("at_layer")
+                colour, marker = look(number)
+                ends = [curve["drop"] - curve["drop_low"], curve["drop_high"] - curve["drop"]]
+                place = curve["at_layer"].to_numpy() + 0.12 * (number - 1.5)
+                axis.errorbar(
+                    place, curve["drop"], yerr=np.clip(np.array([end.to_numpy() for end in ends]), 0, None),
+                    color=colour, marker=marker, elinewidth=0.6, label=label,
+                )  # fmt: skip
+            axis.set_title(title)
+            axis.set_xlabel("layer whose hidden states are probed")
+        axes.flat[0].set_ylabel("macro F1 lost")
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.0)
+    return figure

@@ -1,0 +1,51 @@
+"""Places of evidence, as a config names them: model/layer/width/data set, or the beginning of it."""
+
+from tessera.base.errors import TesseraError
+from tessera.study.draws import split
+from tessera.study.media import reads
+from tessera.study.study import Study
+
+
+def every_place(study: Study) -> list[tuple[str, str, str, str]]:
+    """Model, layer, width and data set of every SAE of a trained model; of SAEs drawn several times the first."""
+    return [
+        (cell["model"], cell["layer"], cell["width"], data)
+        for cell in study.sae_cells()
+        if cell["model"] not in study.controls and not split(cell["width"])[1]
+        for data in study.data_of(cell["model"])
+    ]
+
+
+def named(study: Study, names: list[str]) -> list[tuple[str, str, str, str]]:
+    """The places that begin as one of `names` does, value by value."""
+    wanted = [tuple(name.split("/")) for name in names]
+    return [place for place in every_place(study) if any(place[: len(name)] == name for name in wanted)]
+
+
+def check(study: Study) -> None:
+    """Does every name of the section evidence name a place, and every place have what is asked of it?
+
+    Raises:
+        TesseraError: names the key.
+    """
+    section, every = study.evidence, ["/".join(place) for place in every_place(study)]
+    for key in ("places", "in_model", "ids"):
+        for name in section[key]:
+            if not named(study, [name]):
+                example = f"; for example {every[0]}" if every else ""
+                raise TesseraError(f"config key evidence.{key}: {name!r} names no SAE of a trained model{example}")
+    places = set(named(study, section["places"]))
+    for key in ("in_model", "ids"):
+        for name in section[key]:
+            outside = [place for place in named(study, [name]) if place not in places]
+            if outside:
+                raise TesseraError(f"config key evidence.{key}: {'/'.join(outside[0])!r} is not in evidence.places")
+    for place in named(study, section["in_model"]):
+        if reads(study.models[place[0]]) == "image":
+            raise TesseraError(
+                f"config key evidence.in_model: {place[0]!r} reads images; latents can be taken out of models of texts"
+            )
+    for data in section.get("neutral", []):
+        for place in places:
+            if data not in study.data_of(place[0]):
+                raise TesseraError(f"config key evidence.neutral: the model {place[0]!r} does not read {data!r}")
