@@ -16,10 +16,11 @@ from tessera.probes.influence import macro_f1, summed
 from tessera.probes.metrics import LEVEL
 from tessera.probes.selection import METHODS
 from tessera.probes.task import Task
-from tessera.probes.verdicts import Effect, Scored, contrast
+from tessera.probes.verdicts import Effect, Part, Scored, contrast
 
 MARGIN = 0.02  # of macro F1: what k latents may lack of all, and suffice
 MOST = 1024  # latents that a curve ends at
+NORMAL = 1e12  # degrees of freedom
 COMPONENTS = 512  # principal directions of the hidden states, at most
 SUFFICIENT, ZEROED, REFITTED = "only these", "without these", "without these, refitted"
 CURVES = {
@@ -226,12 +227,17 @@ def _claims(whole: Scored, found: dict, k: int, examples: int) -> pl.DataFrame:
     rows = []
     if few is not None and random is not None:
         inside = contrast(few, whole)
-        shifted = Effect(inside.difference + MARGIN, inside.parts)
+        shifted = Effect(inside.difference + MARGIN, [*inside.parts, _unseen(inside, whole.influence_RG.shape[1])])
         rows = [
             difference(f"all latents − {MARGIN}", shifted, whole, examples),
             difference(f"{k} random latents", contrast(few, random), random, examples),
         ]
     return pl.DataFrame(rows, schema=DIFFERENCE)
+
+
+def _unseen(effect: Effect, groups: int) -> Part:
+    """What lifts the standard error to 1.5 / n: of two probes that tell n texts alike, 3 / n may differ elsewhere."""
+    return Part(max(0.0, (1.5 / groups) ** 2 - effect.error**2), NORMAL)
 
 
 DIFFERENCE = {

@@ -369,7 +369,7 @@ def of_matches(found: pl.DataFrame) -> list[Joined]:
 
 
 def of_evidence(found: pl.DataFrame) -> list[Joined]:
-    """The table evidence_claims as claims: each holds where its latents do better than everything they are held against.
+    """The table evidence_claims as claims: each holds where latents do better than all that they are held against.
 
     k latents suffice where a probe on them alone lacks less than `MARGIN` of all, and tells more than one on random
     latents; they are necessary in the model where taking them out costs what later layers compute more than taking out
