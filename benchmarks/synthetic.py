@@ -85,8 +85,9 @@ def save_study(
     for layer in layers:
         states_ND = caught.states[layer].cpu()[content_BT]
         for width in widths:
-            save_sae(root / "saes" / f"{layer}-{width}", states_ND, layer, width)
-            prepare(root / "saes" / f"{layer}-{width}", encoder(root, layer, width), width=width, layer=layer)
+            folder = root / "saes" / f"{layer}-{width}"
+            save_sae(folder, states_ND, layer, width)
+            prepare(folder, encoder(root, layer, width), folder / "decoder.safetensors", width=width, layer=layer)
 
 
 def spec(root: Path, **changes) -> dict:

@@ -43,7 +43,7 @@ class Study:
             folder = tiny.save_sae(root / f"{layer}-{width}", kind, width=int(width), seed=seed)
             self.paths[layer, width] = root / f"{layer}-{width}.safetensors"
             self.saes[layer, width] = SAE.load_from_disk(folder)
-            prepare(folder, self.paths[layer, width], width=int(width), layer=layer)
+            prepare(folder, self.paths[layer, width], root / "decoder", width=int(width), layer=layer)
         self.tokens, self.residuals, self.acts, self.ends = zip(*map(self.by_hand, tiny.TEXTS), strict=True)
 
     @torch.inference_mode()
@@ -321,7 +321,7 @@ def test_failure_keeps_the_earlier_shard(study, tmp_path, monkeypatch):
 
 def test_sae_of_another_model_is_refused(study, tmp_path):
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=48, d_in=16)
-    prepare(folder, tmp_path / "sae.safetensors", width=48, layer=1)
+    prepare(folder, tmp_path / "sae.safetensors", tmp_path / "decoder.safetensors", width=48, layer=1)
     with pytest.raises(TesseraError, match=r"layer 1 width 48 reads 16 dimensions, the model has 32"):
         extract(
             study.model,
@@ -392,7 +392,7 @@ def prepared(save, root, architecture, layer, hook_name, **options):
     folder = save(root / f"{layer}-{hook_name}", architecture, width=64, **options)
     tiny.change_sae(folder, metadata={"hook_name": f"blocks.{layer}.{hook_name}"})
     out = root / f"{layer}-{hook_name}.safetensors"
-    prepare(folder, out, width=64, layer=layer)
+    prepare(folder, out, root / "decoder.safetensors", width=64, layer=layer)
     return out, SAE.load_from_disk(folder)
 
 

@@ -44,7 +44,8 @@ def planted(tmp_path_factory):
         return (state, *output[1:]) if isinstance(output, tuple) else state
 
     model.blocks[1].register_forward_hook(sink)
-    prepare(tiny.save_sae(root / "sae", "standard", width=64), root / "sae.safetensors", width=64, layer=1)
+    sae = tiny.save_sae(root / "sae", "standard", width=64)
+    prepare(sae, root / "sae.safetensors", root / "decoder.safetensors", width=64, layer=1)
     return model, {(1, "64"): root / "sae.safetensors"}
 
 

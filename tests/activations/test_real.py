@@ -68,7 +68,7 @@ def test_without_bos_the_first_word_is_a_sink_and_with_it_none(folder, tmp_path)
 @pytest.mark.parametrize("chat", [False, True])
 def test_pooled_features_of_ten_texts_equal_those_by_transformers_alone(folder, plain, tmp_path, chat):
     sae_folder = tiny.save_sae(tmp_path / "sae", "standard", width=64, d_in=D)
-    prepare(sae_folder, tmp_path / "sae.safetensors", width=64, layer=LAYER)
+    prepare(sae_folder, tmp_path / "sae.safetensors", tmp_path / "decoder.safetensors", width=64, layer=LAYER)
     model = tiny.load(folder, max_tokens=128, prepend_bos="auto", chat=chat)
     options = {"max_tokens": 128, "activation_dtype": "float32"}
     examples = EXAMPLES.filter(~pl.col("text").str.starts_with(" ")) if chat else EXAMPLES  # a blank joins the template

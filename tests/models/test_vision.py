@@ -239,7 +239,9 @@ def test_latents_are_those_of_the_sae_on_the_patches(name, root, tmp_path):
         pictures.save_encoder(name, folder) if name == "vit" else pictures.save_language(name, folder)
     model = load(folder)
     tiny.save_sae(tmp_path / "sae", "jumprelu", width=64, d_in=pictures.HIDDEN)
-    prepare(tmp_path / "sae", tmp_path / "e.safetensors", width=64, layer=1, hook="resid_post", model=None)
+    prepare(
+        tmp_path / "sae", tmp_path / "e.safetensors", tmp_path / "d.safetensors", width=64, layer=1, hook="resid_post"
+    )
     summary = extract(
         model,
         frame(PICTURES),

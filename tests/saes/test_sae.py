@@ -44,7 +44,7 @@ def both(request, kind, tmp_path):
     """The encoder of a random SAE and the SAE as SAELens loads it."""
     architecture, options = kind
     folder = tiny.save_sae(tmp_path / "sae", architecture, width=WIDTH, apply_b_dec_to_input=request.param, **options)
-    config = prepare(folder, tmp_path / "sae.safetensors", width=WIDTH, layer=1)
+    config = prepare(folder, tmp_path / "sae.safetensors", tmp_path / "decoder", width=WIDTH, layer=1)
     assert config["apply_b_dec_to_input"] is request.param
     return load_encoder(tmp_path / "sae.safetensors", Scratch(CPU)), SAE.load_from_disk(folder)
 
@@ -92,7 +92,8 @@ def test_chunks_lose_no_row(both, monkeypatch, tmp_path, rows):
 def test_encoders_share_their_buffers_in_turn(tmp_path, matmul):
     widths, shared = {"jumprelu": 64, "topk": 96, "gated": 80}, Scratch(CPU, matmul)
     for kind, width in widths.items():
-        prepare(tiny.save_sae(tmp_path / kind, kind, width=width), tmp_path / f"{kind}.out", width=width, layer=1)
+        folder = tiny.save_sae(tmp_path / kind, kind, width=width)
+        prepare(folder, tmp_path / f"{kind}.out", tmp_path / "decoder", width=width, layer=1)
     encoders = [load_encoder(tmp_path / f"{kind}.out", shared) for kind in widths]
     for kind, found in zip(widths, [encoder.encode(residual()) for encoder in encoders], strict=True):
         expected = load_encoder(tmp_path / f"{kind}.out", Scratch(CPU, matmul)).encode(residual())
@@ -110,7 +111,7 @@ def test_token_without_active_latents(both):
 
 def refused(folder, message, **asked):
     with pytest.raises(TesseraError, match=message) as caught:
-        prepare(folder, folder.parent / "out", width=WIDTH, layer=1, **asked)
+        prepare(folder, folder.parent / "out", folder.parent / "decoder", width=WIDTH, layer=1, **asked)
     assert "\n" not in str(caught.value)
 
 
@@ -156,7 +157,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path, kind):
         case "missing":
             file.unlink()
     with pytest.raises(TesseraError, match=r"sae_weights\.safetensors is not a readable safetensors file") as caught:
-        prepare(folder, tmp_path / "out", width=WIDTH, layer=1)
+        prepare(folder, tmp_path / "out", tmp_path / "decoder", width=WIDTH, layer=1)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["sae"]
 
@@ -164,10 +165,12 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path, kind):
 def test_prepared_file_is_readable_by_all_and_reproducible(tmp_path):
     folder = tiny.save_sae(tmp_path / "sae", "jumprelu", width=WIDTH)
     for name in ("first", "second"):
-        prepare(folder, tmp_path / name, width=WIDTH, layer=1)
-        assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
-    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "sae", "second"]
+        files = tmp_path / name / "encoder", tmp_path / name / "decoder"
+        prepare(folder, *files, width=WIDTH, layer=1)
+        assert [file.stat().st_mode & 0o777 for file in files] == [0o644] * 2
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["decoder", "encoder"]
+    for name in ("encoder", "decoder"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 # What an SAE says of itself: hook point and model
@@ -202,15 +205,16 @@ def test_prepared_file_is_readable_by_all_and_reproducible(tmp_path):
 def test_hook_point_of_the_metadata(tmp_path, metadata, hook):
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=WIDTH)
     tiny.change_sae(folder, metadata=metadata)
-    assert prepare(folder, tmp_path / "out", width=WIDTH, layer=1)["hook"] == hook
+    assert prepare(folder, tmp_path / "out", tmp_path / "decoder", width=WIDTH, layer=1)["hook"] == hook
     assert load_encoder(tmp_path / "out", Scratch(CPU)).config["hook"] == hook
 
 
 def test_hook_point_of_the_config(tmp_path):
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=WIDTH)
-    assert prepare(folder, tmp_path / "out", width=WIDTH, layer=1, hook="mlp_out")["hook"] == "mlp_out"
+    files = tmp_path / "out", tmp_path / "decoder"
+    assert prepare(folder, *files, width=WIDTH, layer=1, hook="mlp_out")["hook"] == "mlp_out"
     tiny.change_sae(folder, metadata={"hook_name": "blocks.1.hook_attn_out"})
-    assert prepare(folder, tmp_path / "out", width=WIDTH, layer=1, hook="attn_out")["hook"] == "attn_out"
+    assert prepare(folder, *files, width=WIDTH, layer=1, hook="attn_out")["hook"] == "attn_out"
     (tmp_path / "out").unlink()
     refused(folder, r"reads blocks\.1\.hook_attn_out, the config says hook: mlp_out", hook="mlp_out")
     assert not (tmp_path / "out").exists()
@@ -234,7 +238,7 @@ def unasked(name, other):
 def test_one_model_by_two_names(tmp_path, trained_on, model, same_model):
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=WIDTH)
     tiny.change_sae(folder, metadata={"model_name": trained_on})
-    prepare(folder, tmp_path / "out", width=WIDTH, layer=1, model=model, same_model=same_model)
+    prepare(folder, tmp_path / "out", tmp_path / "decoder", width=WIDTH, layer=1, model=model, same_model=same_model)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +264,7 @@ LENGTHS = np.array([25, 1, 14])  # of examples, in tokens
 
 def prepared(folder, **asked):
     out = folder.parent / "sae.safetensors"
-    assert "saelens" in prepare(folder, out, width=WIDTH, layer=1, **asked)
+    assert "saelens" in prepare(folder, out, folder.parent / "decoder", width=WIDTH, layer=1, **asked)
     return load_encoder(out, Scratch(CPU)), SAE.load_from_disk(folder)
 
 
@@ -312,7 +316,7 @@ def test_heads_come_side_by_side(tmp_path, architecture):
     save = tiny.save_rare_sae if architecture in tiny.RARE else tiny.save_sae
     folder = save(tmp_path / "sae", architecture, width=WIDTH)
     tiny.change_sae(folder, reshape_activations="hook_z", metadata={"hook_name": "blocks.1.attn.hook_z"})
-    assert prepare(folder, tmp_path / "out", width=WIDTH, layer=1)["hook"] == "z"
+    assert prepare(folder, tmp_path / "out", tmp_path / "decoder", width=WIDTH, layer=1)["hook"] == "z"
     with torch.inference_mode():
         expected = SAE.load_from_disk(folder).encode(residual().view(40, 4, tiny.HIDDEN // 4))
     assert torch.equal(dense(load_encoder(tmp_path / "out", Scratch(CPU)).encode(residual())), expected)

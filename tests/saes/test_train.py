@@ -177,7 +177,8 @@ def test_every_architecture_same_seed_same_bytes(cache, tmp_path, architecture):
 @torch.inference_mode()
 def test_every_architecture_encodes_as_saelens_does(long_trained, tmp_path):
     _, folder, _ = long_trained
-    config = prepare(folder, tmp_path / "sae.safetensors", width=WIDTH, layer=1, hook="resid_post")
+    files = tmp_path / "sae.safetensors", tmp_path / "decoder.safetensors"
+    config = prepare(folder, *files, width=WIDTH, layer=1, hook="resid_post")
     assert "saelens" not in config
     tokens = torch.from_numpy(make_tokens()[-TOKENS // 10 :])
     found = load_encoder(tmp_path / "sae.safetensors", Scratch(torch.device("cpu"))).encode(tokens)

@@ -115,12 +115,12 @@ def test_centred_weights_are_centred_residuals(tmp_path):
     centred = catch(model, tokens, np.arange(len(tiny.TEXTS)), {2: "resid_post"}).states[2]
     folder = tiny.save_sae(tmp_path / "sae", "standard", width=96)
     plain, own = tmp_path / "plain", tmp_path / "own"
-    prepare(folder, plain, width=96, layer=2)
+    prepare(folder, plain, tmp_path / "decoder", width=96, layer=2)
     text = (folder / "cfg.json").read_text()
     (folder / "cfg.json").write_text(
         text.replace('"metadata": {', '"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": true}, ')
     )
-    assert prepare(folder, own, width=96, layer=2)["centre"]
+    assert prepare(folder, own, tmp_path / "decoder", width=96, layer=2)["centre"]
     expected = load_encoder(plain, Scratch(torch.device("cpu"))).encode(centred[0])
     found = load_encoder(own, Scratch(torch.device("cpu"))).encode(raw[0])
     assert (found.counts_N == expected.counts_N).all() and (found.latents == expected.latents).all()

@@ -423,9 +423,9 @@ SAES = {
 def test_a_hostile_sae(tmp_path, breaks, expected):
     folder = tiny.save_sae(tmp_path / "sae", "jumprelu", width=64)
     breaks(folder)
-    out = tmp_path / "encoder.safetensors"
-    refused(lambda: prepare(folder, out, width=64, layer=1), str(folder), expected)
-    assert not out.exists() and not Evil.loaded
+    out = tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors"
+    refused(lambda: prepare(folder, *out, width=64, layer=1), str(folder), expected)
+    assert not any(file.exists() for file in out) and not Evil.loaded
 
 
 # Fuzzing
@@ -518,7 +518,7 @@ def test_random_sae_files_are_refused_in_one_line(tmp_path_factory, config, weig
     saved = {"architecture": "jumprelu", "d_sae": 64, "d_in": 32, **config}
     (folder / "cfg.json").write_text(json.dumps(saved))
     (folder / "sae_weights.safetensors").write_bytes(weights)
-    refused(lambda: prepare(folder, folder / "encoder.safetensors", width=64, layer=1))
+    refused(lambda: prepare(folder, folder / "encoder.safetensors", folder / "decoder.safetensors", width=64, layer=1))
 
 
 # Through the real command

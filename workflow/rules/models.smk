@@ -157,6 +157,7 @@ rule prepare_sae:
         of(saes.trained_here),
     output:
         encoder=paths.ENCODER,
+        decoder=paths.DECODER,
         digest=paths.DIGEST,
     log:
         "logs/prepare_sae/model={model}/layer={layer}/width={width}.log",

@@ -1,4 +1,4 @@
-"""Turn an SAE saved or published with SAELens into the encoder that the extractor reads, and take its digest."""
+"""Turn an SAE saved or published with SAELens into encoder and decoder, and take the digest of the encoder."""
 
 import json
 import tempfile
@@ -21,15 +21,16 @@ with script(snakemake) as log:
     cell = {"width": params.width, "layer": int(snakemake.wildcards.layer), "hook": params.hook}
     identity = {"model": params.model, "same_model": same_model}
     out = Path(snakemake.output.encoder)
+    files = (out, Path(snakemake.output.decoder))
     if params.release:
         from tessera.saes.saelens import fetch  # imports sae_lens
 
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             fetch(*params.release, Path(folder))
-            config = prepare(Path(folder), out, **cell, **identity)
+            config = prepare(Path(folder), *files, **cell, **identity)
     else:
         saved = Path(snakemake.input[0])
-        config = prepare(saved if saved.is_dir() else saved.parent, out, **cell, **identity)
+        config = prepare(saved if saved.is_dir() else saved.parent, *files, **cell, **identity)
     log.info("%s", config)
     with atomic(snakemake.output.digest) as part:
         part.write_text(json.dumps(f"sha256:{sha256(out)}"))

@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +90,16 @@ class Encoder:
         rows = self.scratch.entries // self.width
         return _joined([self._encode_chunk(chunk) for chunk in state_ND.float().split(rows)])
 
+    def output_scale(self, state_ND: torch.Tensor) -> torch.Tensor:
+        """What undoes the run-time norm of N tokens [N, 1]: a reconstruction times this is of the state's size."""
+        return OUTPUT_SCALES[self.config["normalize_activations"]](self._centred(state_ND.float()))
+
+    def _centred(self, x_ND: torch.Tensor) -> torch.Tensor:
+        return x_ND - x_ND.mean(dim=-1, keepdim=True) if self.centre else x_ND
+
     def _encode_chunk(self, x_ND: torch.Tensor) -> SparseActivations:
         pre_NW, active_NW = self.scratch.pre(len(x_ND), self.width), self.scratch.active(len(x_ND), self.width)
-        if self.centre:
-            x_ND = x_ND - x_ND.mean(dim=-1, keepdim=True)
-        x_ND = self.norm(x_ND)
+        x_ND = self.norm(self._centred(x_ND))
         if self.b_dec is not None:
             x_ND = x_ND - self.b_dec
         self._multiply(x_ND, self.W_enc, pre_NW).add_(self.b_enc)
@@ -212,6 +219,12 @@ NORMS = {
     "layer_norm": _layer_norm,
     "constant_norm_rescale": lambda x_ND: x_ND * (x_ND.shape[-1] ** 0.5 / x_ND.norm(dim=-1, keepdim=True)),
 }
+# What undoes it, as SAELens does: of layer_norm without the 1e-5, and its mean, which no latent adds, left aside.
+OUTPUT_SCALES = {
+    "none": lambda x_ND: torch.ones_like(x_ND[:, :1]),
+    "layer_norm": lambda x_ND: x_ND.std(dim=-1, keepdim=True),
+    "constant_norm_rescale": lambda x_ND: x_ND.norm(dim=-1, keepdim=True) / x_ND.shape[-1] ** 0.5,
+}
 ENCODERS: dict[str, type[Encoder]] = {"jumprelu": JumpReLU, "standard": Standard, "topk": TopK, "gated": Gated}
 
 
@@ -221,8 +234,7 @@ def load_encoder(path: Path, scratch: Scratch) -> Encoder:
     Raises:
         TesseraError: it does not fit on the device.
     """
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["tessera"])
+    config = read_about(path)
     kind = SAELens if "saelens" in config else ENCODERS[config["architecture"]]
     try:
         return kind(read_tensors(path), config, scratch)
@@ -232,9 +244,21 @@ def load_encoder(path: Path, scratch: Scratch) -> Encoder:
         ) from None
 
 
+def read_about(path: Path) -> dict:
+    """What a prepared file says of itself."""
+    with _opened(path) as file:
+        return json.loads(file.metadata()["tessera"])
+
+
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            yield file
     except (SafetensorError, FileNotFoundError) as error:
         raise TesseraError(f"{path} is not a readable safetensors file ({error})") from error

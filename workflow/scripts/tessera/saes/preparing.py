@@ -1,4 +1,4 @@
-"""Turn an SAE saved by SAELens into the encoder that extraction reads, checked to be the one asked for."""
+"""Turn an SAE saved by SAELens into encoder and decoder files, checked to be of the one asked for."""
 
 import json
 import logging
@@ -36,14 +36,16 @@ HOOKS = {
     "post_feedforward_layernorm.output": "mlp_out",
     "pre_feedforward_layernorm.output": "mlp_in",
 }
-SAID_IN_WORDS = ("architecture", "normalize_activations", "model_name", "hook_name", "hf_hook_name")  # in cfg.json
+# In cfg.json.
+SAID_IN_WORDS = ("architecture", "normalize_activations", "model_name", "hook_name", "hf_hook_name", "neuronpedia_id")
 WRITTEN = ("resid_pre", "resid_post", "attn_out", "mlp_out")  # what centred writing weights centre
 HOOK_NAME = re.compile(r"(?:blocks|model\.layers)\.(\d{1,4})\.(.+)")
 
 
 def prepare(
     folder: Path,
-    out: Path,
+    encoder: Path,
+    decoder: Path,
     *,
     width: int,
     layer: int,
@@ -51,7 +53,10 @@ def prepare(
     model: str | None = None,
     same_model=None,
 ) -> dict:
-    """Write the encoder of an SAE saved by SAELens in `folder` to `out`; what it says of itself.
+    """Write `encoder` and `decoder` of an SAE saved by SAELens in `folder`; what the encoder's file says of itself.
+
+    The decoder is W_dec [W, d], what one unit of activation adds to the reconstruction; there is none where it has
+    another shape, and the file says why its latents cannot be taken out, if so.
 
     `hook`, where given, is what the config says that the SAE reads; `model` is the hub id of its model, and
     `same_model(a, b)` tells whether two names mean one model where their last parts differ.
@@ -90,10 +95,39 @@ def prepare(
     else:
         kept, prepared["saelens"] = tensors, config | {"reshape_activations": "none"}  # z comes flat
         _check_revives(folder, prepared["saelens"], tensors)
-    with atomic(out) as part:
-        save_file(kept, part, metadata={"tessera": json.dumps(prepared)})
-        part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
+    written = {
+        "hook": hook,
+        "architecture": architecture,
+        "normalize_activations": normalisation,
+        "neuronpedia": about.get("neuronpedia_id"),
+        "why_not": _why_not(architecture) if "saelens" in prepared else None,
+    }
+    with atomic(encoder) as first, atomic(decoder) as second:
+        _save(first, kept, prepared)
+        _save(second, _decoder(config, tensors, width, d_in), written)
     return prepared
+
+
+def _save(part: Path, tensors: dict[str, torch.Tensor], about: dict) -> None:
+    save_file(tensors, part, metadata={"tessera": json.dumps(about)})
+    part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
+
+
+def _why_not(architecture: str) -> str:
+    return (
+        f"a {architecture} SAE is encoded by SAELens itself, and what one of its latents adds to the state that it "
+        f"reads is not known"
+    )
+
+
+def _decoder(config: dict, tensors: dict[str, torch.Tensor], width: int, d_in: int) -> dict[str, torch.Tensor]:
+    """W_dec [W, d] in float32, divided by its norm where SAELens divides activations by that before it decodes."""
+    if "W_dec" not in tensors or tensors["W_dec"].shape != (width, d_in):
+        return {}
+    W_WD = tensors["W_dec"].float()
+    if config.get("rescale_acts_by_decoder_norm"):
+        W_WD = torch.nn.functional.normalize(W_WD, dim=1)
+    return {"W_dec": W_WD.contiguous()}
 
 
 def _about(folder: Path, config: dict) -> dict:
@@ -110,9 +144,8 @@ def _about(folder: Path, config: dict) -> dict:
 
 def _own_tensors(folder: Path, config: dict, tensors: dict, width: int, d_in: int) -> dict[str, torch.Tensor]:
     used = ["W_enc", "b_dec", *OWN_TENSORS[config["architecture"]]]
-    rescaled = ["W_dec"] if config.get("rescale_acts_by_decoder_norm") else []
     shapes = {"W_enc": (d_in, width), "b_dec": (d_in,), "W_dec": (width, d_in)}
-    for name in [*used, *rescaled]:
+    for name in [*used, "W_dec"]:
         if name not in tensors or tensors[name].shape != shapes.get(name, (width,)):
             raise TesseraError(f"{folder}: tensor {name} is missing or of another size than cfg.json says")
         if not tensors[name].isfinite().all():
@@ -120,7 +153,7 @@ def _own_tensors(folder: Path, config: dict, tensors: dict, width: int, d_in: in
     if config["architecture"] == "topk" and not (type(config.get("k")) is int and 0 < config["k"] <= width):
         raise TesseraError(f"{folder}: k in cfg.json is {shorten(config.get('k'))}")
     kept = {"b_enc" if name == "b_gate" else name: tensors[name].float().contiguous() for name in used}
-    if rescaled:
+    if config.get("rescale_acts_by_decoder_norm"):
         kept["decoder_norm"] = tensors["W_dec"].float().norm(dim=-1)
     return kept
 
