@@ -8,7 +8,7 @@ import tiny
 import torch
 from tessera.base.errors import TesseraError
 from tessera.examples.prompts import load_prompts
-from tessera.models.answers import _sequence, _tokenise, answer, joined
+from tessera.models.answers import _alike, _sequence, _tokenise, answer, joined
 from tessera.models.loading import load_model
 from transformers import AutoModelForCausalLM
 
@@ -105,15 +105,24 @@ def test_one_bos_and_no_empty_parts(tmp_path):
 
 def test_all_choices_of_a_prompt_see_the_same_of_it(tmp_path):
     model = causal("llama", tmp_path)
-    sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning"], [["rain", "moon rain falls"]], 7)
+    choices = [["rain", "moon rain falls"]]
+    sequences, starts, cut, content = _tokenise(model, ["old birds sing in the red morning"], choices, 7)
     prompts = [row[:start].tolist() for row, start in zip(sequences, starts, strict=True)]
     assert prompts[0] == prompts[1]
     assert cut.tolist() == [True, True]
+    assert [np.flatnonzero(row).tolist() for row in content] == [[1, 2, 3]] * 2
+
+
+def test_one_pass_for_sequences_that_are_alike_unless_other_tokens_are_the_prompts(tmp_path):
+    model = causal("llama", tmp_path)
+    sequences, _, _, content = _tokenise(model, ["the cat", "the"], [["sat", "ran"], ["cat moon"]], 32)
+    assert _alike(sequences, None) == [[0, 1, 2]]
+    assert _alike(sequences, content) == [[0, 1], [2]]
 
 
 def test_a_long_prompt_loses_its_start_but_neither_bos_nor_choice(tmp_path):
     model = causal("llama", tmp_path)
-    sequences, starts, cut = _tokenise(model, ["old birds sing in the red morning while"], [["rain falls"]], 6)
+    sequences, starts, cut, _ = _tokenise(model, ["old birds sing in the red morning while"], [["rain falls"]], 6)
     assert model.tokenizer.convert_ids_to_tokens(sequences[0]) == ["<s>", "red", "morning", "while", "rain", "falls"]
     assert (starts.tolist(), cut.tolist()) == ([4], [True])
     found = answer(model, prompts(), max_tokens=7)
@@ -141,8 +150,8 @@ def test_a_chat_model_answers_in_its_template(chat, tmp_path):
 def test_a_long_prompt_in_a_template_loses_the_start_of_its_text(chat, tmp_path):
     model = causal("llama", tmp_path, chats.make_tokenizer(chat), chat="Be terse." if chat != "gemma2" else True)
     text, choice = " ".join(["no"] * 30 + ["the sky"]), "yes"
-    (whole,), (start,), _ = _tokenise(model, [text], [[choice]], 512)
-    (short,), (place,), (cut,) = _tokenise(model, [text], [[choice]], len(whole) - 20)
+    (whole,), (start,), *_ = _tokenise(model, [text], [[choice]], 512)
+    (short,), (place,), (cut,), _ = _tokenise(model, [text], [[choice]], len(whole) - 20)
     front = len(model.tokenizer(model.chat.prefix, add_special_tokens=False)["input_ids"])
     assert short.tolist() == [*whole[:front], *whole[front + 20 :]] and place == start - 20 and cut
     back = len(model.tokenizer(model.chat.suffix + choice, add_special_tokens=False)["input_ids"])
@@ -152,7 +161,7 @@ def test_a_long_prompt_in_a_template_loses_the_start_of_its_text(chat, tmp_path)
 
 def test_a_template_that_ends_in_no_line_has_a_space_in_front_of_the_choice(tmp_path):
     model = causal("llama", tmp_path, chats.make_word_tokenizer(), chat=True)
-    (ids,), (start,), _ = _tokenise(model, ["the cat"], [["yes"]], 16)
+    (ids,), (start,), *_ = _tokenise(model, ["the cat"], [["yes"]], 16)
     assert model.tokenizer.convert_ids_to_tokens(ids) == ["<s>", "[INST]", "▁the", "▁cat", "▁[/INST]", "▁yes"]
     assert start == 5
 

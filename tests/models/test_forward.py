@@ -6,7 +6,7 @@ import tiny
 import torch
 from tessera.base.errors import TesseraError
 from tessera.models import forward as forward_module
-from tessera.models.forward import catch, forward, plan_batches
+from tessera.models.forward import Change, catch, forward, plan_batches
 from tessera.models.loading import load_model
 from tessera.models.text import Tokens, tokenise
 
@@ -198,6 +198,70 @@ def test_pass_ends_where_the_last_hook_is_caught(loaded, hook):
         handle.remove()
     inside = {"resid_pre": 0, "z": 1, "attn_out": 1}.get(hook, 2)
     assert called == ["block 0", "block 1", "block 2", *["self_attn 2", "mlp 2"][:inside]]
+
+
+# A change in the pass
+
+CHANGED = ("resid_pre", "z", "attn_out", "mlp_in", "mlp_out", "resid_post")
+EVERY = dict.fromkeys(range(tiny.LAYERS), "resid_post")
+
+
+def with_change(model, hooks, of, hook, layer=1):
+    """States of all texts at `hooks` with a change at `hook` of `layer`, and the content tokens."""
+    tokens, every = tokenise(model, tiny.TEXTS, 32), np.arange(len(tiny.TEXTS))
+    batch = catch(model, tokens, every, hooks, Change(layer, hook, of) if of else None)
+    return batch.states, torch.from_numpy(batch.content_BT)
+
+
+def louder(state_BTD, content_BT):
+    return torch.where(torch.from_numpy(content_BT)[:, :, None], state_BTD + 1, state_BTD)
+
+
+@pytest.mark.parametrize("hook", CHANGED)
+def test_a_change_is_seen_there_and_behind(drawn, hook):
+    _, model, _ = drawn
+    before, content_BT = with_change(model, {1: hook}, None, hook)
+    after, _ = with_change(model, {1: hook}, louder, hook)
+    assert torch.equal(after[1][~content_BT], before[1][~content_BT])
+    assert torch.equal(after[1][content_BT], before[1][content_BT] + 1)
+    (plain, _), (found, _) = (with_change(model, EVERY, of, hook) for of in (None, louder))
+    same = [torch.equal(found[layer], plain[layer]) for layer in EVERY]
+    assert same == [True, False, False, False]
+    assert torch.equal(with_change(model, EVERY, None, hook)[0][3], plain[3])  # no hook is left
+
+
+@pytest.mark.parametrize("hook", CHANGED)
+def test_a_change_is_what_a_hook_of_torch_makes(drawn, hook):
+    _, model, (projection, mlp, _, added) = drawn
+    block = model.blocks[1]
+    names = {"z": projection, "mlp_in": mlp, "mlp_out": added[1] if added else mlp}
+    if hook == "attn_out":
+        names["attn_out"] = added[0] if added else projection.partition(".")[0]
+    part = block.get_submodule(names[hook]) if hook in names else block
+
+    def on_input(_module, args, kwargs):
+        return (3 * args[0], *args[1:]) if args else (), kwargs if args else kwargs | {
+            "hidden_states": 3 * kwargs["hidden_states"]
+        }
+
+    def on_output(_module, _args, output):
+        return (3 * output[0], *output[1:]) if isinstance(output, tuple) else 3 * output
+
+    found, _ = with_change(model, EVERY, lambda state_BTD, _content_BT: 3 * state_BTD, hook)
+    if hook in ("resid_pre", "z", "mlp_in"):
+        handle = part.register_forward_pre_hook(on_input, with_kwargs=True)
+    else:
+        handle = part.register_forward_hook(on_output)
+    expected, _ = with_change(model, EVERY, None, hook)
+    handle.remove()
+    assert all(torch.equal(found[layer], expected[layer]) for layer in EVERY)
+
+
+def test_a_change_where_nothing_reads_the_state_is_refused(loaded):
+    with pytest.raises(TesseraError, match=r"^hook mlp_in_normalized: no part of the model reads .*; choose an SAE of"):
+        with_change(loaded["llama"], EVERY, louder, "mlp_in_normalized")
+    with pytest.raises(TesseraError, match=r"asks for layer 4; the model has 4 layers, 0 to 3"):
+        with_change(loaded["llama"], EVERY, louder, "resid_post", layer=4)
 
 
 # Batches

@@ -9,16 +9,23 @@ import torch
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.models.chat import covering
-from tessera.models.forward import BATCH_TOKENS, in_batches
-from tessera.models.text import TextModel, missing_bos
+from tessera.models.forward import BATCH_TOKENS, Change, changed, in_batches
+from tessera.models.text import TextModel, missing_bos, special_ids
 
 logger = logging.getLogger("tessera")
 
 
-def answer(model: TextModel, prompts: pl.DataFrame, *, max_tokens: int, budget: int | None = None) -> pl.DataFrame:
+def answer(
+    model: TextModel,
+    prompts: pl.DataFrame,
+    *,
+    max_tokens: int,
+    budget: int | None = None,
+    change: Change | None = None,
+) -> pl.DataFrame:
     """Answer `prompts` (as `load_prompts` gives them) with the choice of the largest log-probability per token.
 
-    A chat model answers in its template.
+    A chat model answers in its template. `change` is of the prompts' content tokens, not of template or choice.
 
     Returns the prompts with the columns answer (the name of that choice; where the right one is known, correct or
     wrong), log_probability (mean over the choice's tokens, a list in the order of the choices), choice_tokens (their
@@ -28,15 +35,16 @@ def answer(model: TextModel, prompts: pl.DataFrame, *, max_tokens: int, budget: 
         TesseraError: the tokenizer cannot say which text a token stands for, or a choice is too long.
     """
     counts_E = prompts["choices"].list.len().to_numpy()
-    sequences, starts, cut = _tokenise(model, prompts["text"].to_list(), prompts["choices"].to_list(), max_tokens)
+    texts, choices = prompts["text"].to_list(), prompts["choices"].to_list()
+    sequences, starts, cut, content = _tokenise(model, texts, choices, max_tokens)
     lengths = np.array([len(row) for row in sequences])
     score = np.empty(len(sequences))
-    groups = _alike(sequences)
+    groups = _alike(sequences, None if change is None else content)
     logger.info("%d prompts, %d sequences of up to %d tokens", len(prompts), len(groups), lengths.max())
     for rows, values in in_batches(
         np.array([lengths[rows[0]] - 1 for rows in groups]),
         budget or BATCH_TOKENS[model.device.type],
-        lambda batch: _log_probabilities(model, sequences, starts, [groups[one] for one in batch]),
+        lambda batch: _log_probabilities(model, sequences, starts, content, [groups[one] for one in batch], change),
     ):
         score[rows] = values
     ends_E = np.cumsum(counts_E)
@@ -67,15 +75,16 @@ def joined(prompt: str, choice: str) -> tuple[str, int]:
 
 def _tokenise(
     model: TextModel, prompts: list[str], choices: list[list[str]], max_tokens: int
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Token ids, the number of tokens before the choice, and whether the prompt was cut, per prompt and choice.
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Per prompt and choice: token ids, number of tokens before the choice, was the prompt cut, its content tokens.
 
     A prompt too long for its longest choice loses its start, the same for all its choices; BOS and template stay.
     """
     if not model.tokenizer.is_fast:
         raise TesseraError("the tokenizer has no fast version, which alone says what text each token stands for")
     bos = missing_bos(model.tokenizer) if model.chat is None else model.bos
-    sequences, starts, cut = [], [], []
+    special = special_ids(model.tokenizer)
+    sequences, starts, cut, content = [], [], [], []
     for prompt, several in zip(prompts, choices, strict=True):
         whole = [_sequence(model, bos, prompt, choice) for choice in several]
         excess = max(0, *(len(ids) - max_tokens for ids, *_ in whole))
@@ -87,7 +96,9 @@ def _tokenise(
             sequences.append(np.append(ids[:first], ids[first + excess :]))
             starts.append(start - excess)
             cut.append(excess > 0)
-    return sequences, np.array(starts), np.array(cut)
+            place = np.arange(len(sequences[-1]))
+            content.append((first <= place) & (place < last - excess) & ~np.isin(sequences[-1], special))
+    return sequences, np.array(starts), np.array(cut), content
 
 
 def _sequence(model: TextModel, bos: list[int], prompt: str, choice: str) -> tuple[np.ndarray, int, tuple[int, int]]:
@@ -120,16 +131,25 @@ def _sequence(model: TextModel, bos: list[int], prompt: str, choice: str) -> tup
     return ids, start, (first, min(start, last))
 
 
-def _alike(sequences: list[np.ndarray]) -> list[list[int]]:
-    """Rows of sequences that differ in their last token at most, which no pass reads: one does for all of them."""
-    groups: dict[bytes, list[int]] = {}
+def _alike(sequences: list[np.ndarray], content: list[np.ndarray] | None) -> list[list[int]]:
+    """Rows of sequences that differ in their last token at most, which no pass reads: one does for all of them.
+
+    Where `content` tokens are changed, these are the same too: a word may be of the prompt here and of a choice there.
+    """
+    groups: dict[tuple[bytes, ...], list[int]] = {}
     for row, ids in enumerate(sequences):
-        groups.setdefault(ids[:-1].tobytes(), []).append(row)
+        changes = () if content is None else (content[row].tobytes(),)
+        groups.setdefault((ids[:-1].tobytes(), *changes), []).append(row)
     return list(groups.values())
 
 
 def _log_probabilities(
-    model: TextModel, sequences: list[np.ndarray], starts: np.ndarray, groups: list[list[int]]
+    model: TextModel,
+    sequences: list[np.ndarray],
+    starts: np.ndarray,
+    content: list[np.ndarray],
+    groups: list[list[int]],
+    change: Change | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows [R] of the sequences in B groups, and the mean log-probability of their tokens from `starts` on.
 
@@ -139,9 +159,11 @@ def _log_probabilities(
     longest = max(map(len, read))
     ids_BT = torch.zeros((len(read), longest), dtype=torch.long)
     mask_BT = torch.zeros_like(ids_BT)
+    content_BT = np.zeros(ids_BT.shape, dtype=bool)
     for row, ids in enumerate(read):
         ids_BT[row, : len(ids)] = torch.from_numpy(ids)
         mask_BT[row, : len(ids)] = 1
+        content_BT[row, : len(ids)] = content[groups[row][0]][:-1]
     rows_R = np.concatenate(groups)
     counts_R = np.array([len(sequences[row]) - starts[row] for row in rows_R])
     group_N = np.repeat(np.repeat(np.arange(len(groups)), [len(rows) for rows in groups]), counts_R)
@@ -154,7 +176,7 @@ def _log_probabilities(
     else:
         kept = np.arange(longest)
     asked_P2, asked_N = np.unique(np.stack([group_N, np.searchsorted(kept, before_N)]), axis=1, return_inverse=True)
-    with torch.inference_mode():
+    with torch.inference_mode(), changed(model, change, content_BT):
         logits_BKV = model.module(**options).logits
         logits_PV = logits_BKV[asked_P2[0], asked_P2[1]].float()  # choices share places
         log_N = logits_PV[asked_N, token_N.to(model.device)] - logits_PV.logsumexp(dim=1)[asked_N]

@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -37,6 +39,18 @@ class Batch:
     last_B: np.ndarray  # column of the last token that is read, content or not
 
 
+@dataclass
+class Change:
+    """What takes the place of the state at `hook` of a layer: `of(state_BTD, content_BT)`, a new tensor.
+
+    content_BT: the content tokens of the batch.
+    """
+
+    layer: int
+    hook: str
+    of: Callable[[torch.Tensor, np.ndarray], torch.Tensor]
+
+
 def plan_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     """Groups of examples, longest first, whose padded size (members × longest) stays within `budget` tokens."""
     order = np.argsort(-lengths, kind="stable")
@@ -55,21 +69,20 @@ def forward(
     hooks: dict[int, str],
     compute: Callable[[Batch], Result],
     budget: int | None = None,
+    change: Change | None = None,
 ) -> Iterator[Result]:
     """`compute` of every batch: one forward pass each, which ends where the last of `hooks` (layer → hook) is caught.
 
-    `budget` is the padded tokens per pass; see `in_batches`.
+    `budget` is the padded tokens per pass; see `in_batches`. With `change`, hooks see what comes of it.
 
     Raises:
         TesseraError: the model has no such layer or hook; one text alone does not fit.
     """
-    if max(hooks) >= len(model.blocks):
-        last = len(model.blocks) - 1
-        raise TesseraError(f"a pass asks for layer {max(hooks)}; the model has {last + 1} layers, 0 to {last}")
+    _check_layer(model, max(hooks))
     _check_sums(model, tokens, hooks)
     lengths = np.array([len(row) for row in tokens.ids])
     budget = budget or BATCH_TOKENS[model.device.type]
-    yield from in_batches(lengths, budget, lambda examples: compute(catch(model, tokens, examples, hooks)))
+    yield from in_batches(lengths, budget, lambda examples: compute(catch(model, tokens, examples, hooks, change)))
 
 
 def in_batches(lengths: np.ndarray, budget: int, work: Callable[[np.ndarray], Result]) -> Iterator[Result]:
@@ -111,10 +124,13 @@ class _Stop(Exception):
     """Ends a forward pass once everything asked for is caught."""
 
 
-def catch(model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[int, str]) -> Batch:
+def catch(
+    model: TextModel, tokens: Tokens, examples: np.ndarray, hooks: dict[int, str], change: Change | None = None
+) -> Batch:
     """One forward pass over `examples`: the activations [B, T, d] at the hook of each layer."""
     inputs = model.inputs(tokens, examples)
-    states = run(model, inputs.arguments, hooks)
+    with changed(model, change, inputs.content_BT):
+        states = run(model, inputs.arguments, hooks)
     for layer, state in states.items():
         if state.ndim != 3 or state.shape[:2] != inputs.content_BT.shape:
             raise TesseraError(
@@ -129,12 +145,15 @@ def run(model: TextModel, arguments: dict[str, torch.Tensor], hooks: dict[int, s
     """One forward pass, ended where the last of `hooks` (layer → hook) is caught: layer → activations [B, T, d]."""
     caught: dict[int, torch.Tensor] = {}
 
-    def keep(layer: int, state_BTD: torch.Tensor, transform: Callable | None) -> None:
+    def keep(layer: int, transform: Callable | None, state_BTD: torch.Tensor) -> None:
         caught[layer] = transform(state_BTD) if transform else state_BTD
         if len(caught) == len(hooks):
             raise _Stop
 
-    handles = [_attach(model, layer, hook, keep) for layer, hook in hooks.items()]
+    handles = []
+    for layer, hook in hooks.items():
+        module, side, transform = _place(model.blocks[layer], hook)
+        handles.append(_attach(module, side, partial(keep, layer, transform)))
     try:
         model.module(**arguments)
     except _Stop:
@@ -145,14 +164,50 @@ def run(model: TextModel, arguments: dict[str, torch.Tensor], hooks: dict[int, s
     return caught
 
 
-def _attach(model: TextModel, layer: int, hook: str, keep: Callable):
-    module, side, transform = _place(model.blocks[layer], hook)
+@contextmanager
+def changed(model: TextModel, change: Change | None, content_BT: np.ndarray) -> Iterator[None]:
+    """Passes over the batch of `content_BT` have `change`; hooks attached in here see the changed state.
+
+    Raises:
+        TesseraError: the model has no such layer or hook, or no later part reads the state there.
+    """
+    if change is None:
+        yield
+        return
+    _check_layer(model, change.layer)
+    module, side, transform = _place(model.blocks[change.layer], change.hook)
+    if transform:
+        raise TesseraError(
+            f"hook {change.hook}: no part of the model reads the state there, so nothing can be taken out of it; "
+            f"choose an SAE of another hook"
+        )
+    handle = _attach(module, side, lambda state_BTD: change.of(state_BTD, content_BT))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_layer(model: TextModel, layer: int) -> None:
+    if layer >= len(model.blocks):
+        last = len(model.blocks) - 1
+        raise TesseraError(f"a pass asks for layer {layer}; the model has {last + 1} layers, 0 to {last}")
+
+
+def _attach(module: torch.nn.Module, side: str, visit: Callable[[torch.Tensor], torch.Tensor | None]):
+    """Show the state on one side of a module to `visit`: what that gives back, if anything, takes its place."""
 
     def on_input(_module, args, kwargs):
-        keep(layer, args[0] if args else kwargs["hidden_states"], transform)
+        state = visit(args[0] if args else kwargs["hidden_states"])
+        if state is not None:
+            return ((state, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": state})
 
     def on_output(_module, _args, output):
-        keep(layer, output[0] if isinstance(output, tuple) else output, transform)
+        if not isinstance(output, tuple):
+            return visit(output)
+        state = visit(output[0])
+        if state is not None:
+            return (state, *output[1:])
 
     if side == "input":
         return module.register_forward_pre_hook(on_input, with_kwargs=True)
