@@ -9,6 +9,7 @@ from tessera.models.text import TextModel
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     BertConfig,
     Gemma2Config,
     GPT2Config,
@@ -52,13 +53,17 @@ TEMPLATES = {"bert": "[CLS] $A [SEP]", "gemma2": "<bos> $A", "llama": "<s> $A"}
 ADDED = {"bert": 2, "gemma2": 1, "llama": 1, "gpt2": 0, "gpt_neox": 0}  # special tokens per text
 
 
-def save_model(architecture: str, folder: Path, seed: int = 0, **changes) -> Path:
-    """Save a random model of `architecture`, its config changed, with its word-level tokenizer to `folder`."""
+def save_model(architecture: str, folder: Path, seed: int = 0, causal: bool = False, **changes) -> Path:
+    """Save a random model of `architecture`, its config changed, with its word-level tokenizer to `folder`.
+
+    `causal`: with the head that predicts the next token.
+    """
     tokenizer = make_tokenizer(architecture)
     config = make_config(architecture, tokenizer)
     config.update(changes)
     torch.manual_seed(seed)
-    AutoModel.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    auto = AutoModelForCausalLM if causal else AutoModel
+    auto.from_config(config, dtype=torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -123,9 +128,9 @@ def identity(spec: dict, architecture: dict | None = None, *, name: str = "small
     return {"name": name, "spec": spec, "architecture": architecture or spec, "seed": seed}
 
 
-def load(folder: Path, **changes) -> TextModel:
+def load(folder: Path, causal: bool = False, **changes) -> TextModel:
     """The model of a folder, on the CPU in float32, its entry in the config changed."""
-    return load_model(identity(model_spec(folder, **changes)))
+    return load_model(identity(model_spec(folder, **changes)), causal=causal)
 
 
 def save_sae(

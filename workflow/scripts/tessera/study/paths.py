@@ -17,6 +17,7 @@ SUMMARY = "results/summaries/model={model}/data={data}/pass={pass}/shard={shard}
 LATENTS = "latents/layer={layer}/width={width}.parquet"  # in a folder of activations
 BEFORE_ANSWER = "before_answer/layer={layer}/width={width}.parquet"  # there too
 HIDDEN = "hidden/layer={layer}.parquet"  # and there
+TAKEN_OUT = "hidden/set={set}/layer={layer}.parquet"  # in a folder of interventions
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
 EVIDENCE = "results/evidence/model={model}/layer={layer}/width={width}/data={data}/{part}.parquet"
 WRITES = "results/writes/model={model}/layer={layer}/width={width}/writes.parquet"
