@@ -157,7 +157,6 @@ rule prepare_sae:
         of(saes.trained_here),
     output:
         encoder=paths.ENCODER,
-        decoder=paths.DECODER,
         digest=paths.DIGEST,
     log:
         "logs/prepare_sae/model={model}/layer={layer}/width={width}.log",
@@ -176,5 +175,32 @@ rule prepare_sae:
         version=VERSIONS["prepare_sae"],
     message:
         "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: encoder"
+    script:
+        "../scripts/prepare_sae.py"
+
+
+rule prepare_decoder:
+    input:
+        given(saes.files),
+        of(saes.trained_here),
+    output:
+        decoder=paths.DECODER,
+    log:
+        "logs/prepare_decoder/model={model}/layer={layer}/width={width}.log",
+    benchmark:
+        "results/benchmarks/prepare_decoder/model={model}/layer={layer}/width={width}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(20),
+    params:
+        width=of(saes.latents),
+        release=of(saes.release),
+        hook=of(saes.hook),
+        model=of(saes.trained_on),
+        version=VERSIONS["prepare_sae"],
+    message:
+        "SAE of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width}: decoder"
     script:
         "../scripts/prepare_sae.py"

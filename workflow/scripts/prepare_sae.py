@@ -1,4 +1,4 @@
-"""Turn an SAE saved or published with SAELens into encoder and decoder, and take the digest of the encoder."""
+"""Turn an SAE saved or published with SAELens into the encoder that the extractor reads, or into its decoder."""
 
 import json
 import tempfile
@@ -18,19 +18,20 @@ def same_model(name: str, other: str) -> bool:
 
 with script(snakemake) as log:
     params = snakemake.params
-    cell = {"width": params.width, "layer": int(snakemake.wildcards.layer), "hook": params.hook}
-    identity = {"model": params.model, "same_model": same_model}
-    out = Path(snakemake.output.encoder)
-    files = (out, Path(snakemake.output.decoder))
+    outputs = {part: Path(file) for part, file in snakemake.output.items()}
+    asked = {"width": params.width, "layer": int(snakemake.wildcards.layer), "hook": params.hook}
+    asked |= {"model": params.model, "same_model": same_model}
+    files = outputs.get("encoder"), outputs.get("decoder")
     if params.release:
         from tessera.saes.saelens import fetch  # imports sae_lens
 
-        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        with tempfile.TemporaryDirectory(dir=next(filter(None, files)).parent) as folder:
             fetch(*params.release, Path(folder))
-            config = prepare(Path(folder), *files, **cell, **identity)
+            config = prepare(Path(folder), *files, **asked)
     else:
         saved = Path(snakemake.input[0])
-        config = prepare(saved if saved.is_dir() else saved.parent, *files, **cell, **identity)
+        config = prepare(saved if saved.is_dir() else saved.parent, *files, **asked)
     log.info("%s", config)
-    with atomic(snakemake.output.digest) as part:
-        part.write_text(json.dumps(f"sha256:{sha256(out)}"))
+    if "encoder" in outputs:
+        with atomic(outputs["digest"]) as part:
+            part.write_text(json.dumps(f"sha256:{sha256(outputs['encoder'])}"))

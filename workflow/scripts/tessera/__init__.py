@@ -15,7 +15,7 @@ VERSIONS = {
     "weights": 1,
     "residuals": 3,
     "train_sae": 4,
-    "prepare_sae": 3,
+    "prepare_sae": 2,
     "activations": 4,
     "features": 2,
     "probes": 6,

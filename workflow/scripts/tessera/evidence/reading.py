@@ -76,7 +76,7 @@ def weigh(place: Place, decoder: Path, *, latents: int, ids: list[int], k: int, 
     """The table of latents, those to show, and the sets to take out of the model."""
     decision = place.decision()
     shards, features = place.latents(decision), place.pooled(decision)
-    norm_W = np.linalg.norm(read_decoder(decoder), axis=1)
+    norm_W = np.linalg.norm(read_decoder(decoder, place.width), axis=1)
     asked = {"latents": latents, "ids": ids, "k": k, "draws": draws}
     chosen = choose(place.task, decision, shards, features, place.hidden("mean"), norm_W, **asked)
     return {"latents": latent_table(place.task, decision, shards, features, place.width), **chosen}
@@ -138,12 +138,12 @@ def _seed(task: Task, decision: Decision, features: str, width: int):
     return basis_of_latents(task, Decision(decision.cell, task.classes, probe, thresholding), features_EW)
 
 
-def need(task: Task, sets: pl.DataFrame, folders: list[str], decoder: Path) -> Frames:
+def need(task: Task, sets: pl.DataFrame, folders: list[str], decoder: Path, width: int) -> Frames:
     """What probes of later layers lose without each set; the harm elsewhere; the model's answers without it."""
     shards = [Path(folder) for folder in folders]
     nothing = sets["kind"].to_list().index(NOTHING)
     layers = sorted(int(file.stem.partition("=")[2]) for file in (shards[0] / f"hidden/set={nothing}").iterdir())
-    rows_WD, spans = read_decoder(decoder), {}
+    rows_WD, spans = read_decoder(decoder, width), {}
     for number, one in enumerate(sets.iter_rows(named=True)):
         if one["directions"] is not None:
             spans[number] = np.array(one["directions"], dtype=np.float64).reshape(-1, rows_WD.shape[1])
@@ -171,10 +171,10 @@ def _merged(shards: list[Path], names: pl.DataFrame, part: str) -> pl.DataFrame:
     return names.join(found, left_on="number", right_on="set", how="right", maintain_order="right").drop("set")
 
 
-def read_decoder(path: Path) -> np.ndarray:
-    """What one unit of each latent writes [W, d]."""
+def read_decoder(path: Path, width: int) -> np.ndarray:
+    """What one unit of each latent writes [W, d]; ones [W, 1] where that is not known."""
     with safe_open(path, "np") as file:
-        return file.get_tensor("W_dec")
+        return file.get_tensor("W_dec") if "W_dec" in file.keys() else np.ones((width, 1), np.float32)  # noqa: SIM118
 
 
 def read_abroad(

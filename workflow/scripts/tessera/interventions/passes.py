@@ -53,7 +53,7 @@ def take_out(
     with atomic(out) as part:
         for name, change in changes.items():
             logger.info("without %s", name)
-            files = {layer: part / paths.TAKEN_OUT.format(set=name, layer=layer) for layer in layers}
+            files = {layer: part / paths.ABLATED.format(set=name, layer=layer) for layer in layers}
             _write_hidden(model, tokens, numbers, change, files, batch_tokens)
 
 

@@ -44,8 +44,8 @@ HOOK_NAME = re.compile(r"(?:blocks|model\.layers)\.(\d{1,4})\.(.+)")
 
 def prepare(
     folder: Path,
-    encoder: Path,
-    decoder: Path,
+    encoder: Path | None,
+    decoder: Path | None = None,
     *,
     width: int,
     layer: int,
@@ -53,7 +53,7 @@ def prepare(
     model: str | None = None,
     same_model=None,
 ) -> dict:
-    """Write `encoder` and `decoder` of an SAE saved by SAELens in `folder`; what the encoder's file says of itself.
+    """Write `encoder` or `decoder`, or both, of an SAE saved by SAELens in `folder`; what the encoder says of itself.
 
     The decoder is W_dec [W, d], what one unit of activation adds to the reconstruction; there is none where it has
     another shape, and the file says why its latents cannot be taken out, if so.
@@ -102,15 +102,17 @@ def prepare(
         "neuronpedia": about.get("neuronpedia_id"),
         "why_not": _why_not(architecture) if "saelens" in prepared else None,
     }
-    with atomic(encoder) as first, atomic(decoder) as second:
-        _save(first, kept, prepared)
-        _save(second, _decoder(config, tensors, width, d_in), written)
+    if encoder:
+        _save(encoder, kept, prepared)
+    if decoder:
+        _save(decoder, _decoder(config, tensors, width, d_in), written)
     return prepared
 
 
-def _save(part: Path, tensors: dict[str, torch.Tensor], about: dict) -> None:
-    save_file(tensors, part, metadata={"tessera": json.dumps(about)})
-    part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
+def _save(file: Path, tensors: dict[str, torch.Tensor], about: dict) -> None:
+    with atomic(file) as part:
+        save_file(tensors, part, metadata={"tessera": json.dumps(about)})
+        part.chmod(0o644)  # safetensors writes 0600, which breaks shared clusters
 
 
 def _why_not(architecture: str) -> str:
