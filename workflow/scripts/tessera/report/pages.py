@@ -47,7 +47,7 @@ def page(entry: Table, table: pl.DataFrame) -> str:
     return getattr(import_module(f"tessera.report.{module}"), function)(entry, table)
 
 
-def tablewhole_page(entry: Table, table: pl.DataFrame) -> str:
+def table_page(entry: Table, table: pl.DataFrame) -> str:
     """A page that shows a table of the catalogue; its first rows where it is long. Heads say what a column means."""
     meanings = {column: meaning(column) for column in entry.columns}
     return whole_page(entry.name, *_shown(entry.about, table, meanings))
@@ -91,7 +91,7 @@ def _cell(value: object, low: float | None = None, high: float | None = None) ->
     return f"<td>{html.escape(str(value))}</td>"
 
 
-def studywhole_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
+def study_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
     """The config with its defaults filled in, what was computed, and with which code."""
     counts = {"models": len(study.models), "data sets": len(study.datasets)}
     counts["cells"] = tables["cells"].filter(split="test").height
@@ -111,7 +111,7 @@ def whole_page(title: str, about: str, content: str) -> str:
     return f"<!doctype html><html><head>{head}</head><body>{body}</body></html>\n"
 
 
-def runtimeswhole_page(folder: Path) -> str:
+def runtimes_page(folder: Path) -> str:
     """What each stage cost."""
     about = (
         "What each stage cost, from the record of every job that left one here, also of cells that are no longer in "
