@@ -64,7 +64,9 @@ def write_shard(folder: Path, acts_ETW: np.ndarray, hidden_ED: np.ndarray, examp
     sparse = SparseActivations(counts_N, latent.astype(np.uint32), flat_NW[token, latent])
     write_parquet(folder / paths.LATENTS.format(**KEYS), token_table(rows, sparse, pa.float32(), ("1", "64")), rows=100)
     spans = [span for text in examples["text"] for span in _words(text)]
-    places = rows | {name: np.array([span[side] for span in spans], np.uint32) for side, name in enumerate(("start", "end"))}
+    places = rows | {
+        name: np.array([span[side] for span in spans], np.uint32) for side, name in enumerate(("start", "end"))
+    }
     write_parquet(folder / paths.TOKENS, pl.DataFrame(places))
     lists = {name: pl.Series(hidden_ED.tolist(), dtype=pl.Array(pl.Float32, D)) for name in ("sum", "max", "last")}
     ones = {"example": pl.Series(range(size), dtype=pl.UInt32), "tokens": pl.Series([1] * size, dtype=pl.UInt32)}
@@ -102,7 +104,9 @@ def make_place(
     values = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": ["none"]}
     files = str(folder / "data=d/examples.parquet"), features
     for here, cell in probe_cells("sae", *files, KEYS, values, SETTINGS, repeats):
-        parts = [str(folder / kind("sae").path.format(part=part, **KEYS, **here)) for part in ("scores", "coefficients")]
+        parts = [
+            str(folder / kind("sae").path.format(part=part, **KEYS, **here)) for part in ("scores", "coefficients")
+        ]
         cell.write(parts)
         cells += parts
     return Place(KEYS, files[0], features, cells, [str(shard)], SETTINGS)
