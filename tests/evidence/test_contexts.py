@@ -1,4 +1,4 @@
-"""Contexts: texts over the whole range of activations, tokens where they stand, like texts on which a latent is silent."""
+"""Contexts: texts over the range of activations, tokens where they stand, like texts on which a latent is silent."""
 
 import numpy as np
 import places

@@ -87,7 +87,7 @@ def test_alike_on_few_texts_is_not_alike_for_certain(found):
 
 
 def test_shuffled_labels_name_no_latents_that_suffice_or_are_stable(tmp_path):
-    """20 draws of labels that nothing tells: no claim holds, and overlap beyond permuted labels is as rare as chance."""
+    """20 draws of labels that nothing tells: no claim holds, and overlap beyond permuted labels is rare."""
     acts_ETW, low = places.random_acts(100, seed=5), 0
     for draw in range(20):
         labels = np.random.default_rng(draw).permutation(["a", "b"] * 50).tolist()

@@ -188,7 +188,7 @@ def test_a_direction_taken_out_leaves_none_of_it(loaded, tmp_path, hook):
     direction = np.random.default_rng(0).normal(size=tiny.HIDDEN)
     unit = torch.from_numpy(direction / np.linalg.norm(direction)).float()
     plain, content_BT = states(model, hooks={LAYER: hook})
-    found, _ = states(model, latents.change(Ablation("direction", direction), True), {LAYER: hook})
+    found, _ = states(model, latents.change(Ablation("directions", direction[None]), True), {LAYER: hook})
     before, after = plain[LAYER][content_BT], found[LAYER][content_BT]
     assert (before @ unit).abs().max() > 0.1 and (after @ unit).abs().max() < 1e-5
     torch.testing.assert_close(after, before - (before @ unit)[:, None] * unit, rtol=1e-5, atol=1e-5)
@@ -270,8 +270,11 @@ def test_latents_of_a_rare_architecture_cannot_be_taken_out(loaded, tmp_path, ar
     ("ablation", "message"),
     [
         (Ablation("latents", np.array([3, WIDTH])), r"^latent 96 is to be taken out of an SAE of 96 latents"),
-        (Ablation("direction", np.zeros(tiny.HIDDEN)), r"^a direction \(32,\) of norm 0 is to be taken out of 32"),
-        (Ablation("direction", np.ones(31)), r"^a direction \(31,\) of norm 5\.57 is to be taken out of 32"),
+        (
+            Ablation("directions", np.zeros((1, tiny.HIDDEN))),
+            r"^1 directions \(1, 32\) of rank 0 are to be taken out of 32",
+        ),
+        (Ablation("directions", np.ones((2, 31))), r"^2 directions \(2, 31\) of rank 1 are to be taken out of 32"),
     ],
 )
 def test_what_is_not_there_cannot_be_taken_out(loaded, tmp_path, ablation, message):

@@ -44,7 +44,11 @@ def sae(tmp_path_factory):
     root = tmp_path_factory.mktemp("sae")
     files = {"encoder": root / "encoder", "decoder": root / "decoder"}
     prepare(tiny.save_sae(root / "sae", "topk", width=WIDTH), *files.values(), width=WIDTH, layer=LAYER)
-    return files | {"place": (LAYER, "resid_post"), "max_tokens": 32}
+    return files | {"place": (LAYER, "resid_post")}
+
+
+def latents_of(model, sae):
+    return Latents(model, sae["encoder"], sae["decoder"], sae["place"])
 
 
 def read(out, name, layer):
@@ -54,7 +58,7 @@ def read(out, name, layer):
 @pytest.fixture(scope="module")
 def folder(causal, sae, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "ablated"
-    take_out(causal, EXAMPLES, SETS, [1, 3], out, **sae)
+    take_out(causal, latents_of(causal, sae), EXAMPLES, SETS, [1, 3], out, max_tokens=32)
     return out
 
 
@@ -95,7 +99,7 @@ def test_pooled_are_the_states_of_a_pass_with_the_change(causal, folder, sae):
 
 
 def test_batches_of_one_give_what_one_of_all_gives(causal, folder, sae, tmp_path):
-    take_out(causal, EXAMPLES, SETS, [1, 3], tmp_path / "out", **sae, batch_tokens=1)
+    take_out(causal, latents_of(causal, sae), EXAMPLES, SETS, [1, 3], tmp_path / "out", max_tokens=32, batch_tokens=1)
     for name in SETS:
         for layer in (1, 3):
             one, many = read(tmp_path / "out", name, layer), read(folder, name, layer)
@@ -114,7 +118,16 @@ def test_tokens_massive_where_latents_are_taken_out_are_pooled_nowhere(sae, tmp_
 
     model.blocks[LAYER].register_forward_hook(sink)
     for pool_massive in (False, True):
-        take_out(model, EXAMPLES, SETS, [1, 3], tmp_path / "out", **sae, pool_massive=pool_massive)
+        take_out(
+            model,
+            latents_of(model, sae),
+            EXAMPLES,
+            SETS,
+            [1, 3],
+            tmp_path / "out",
+            max_tokens=32,
+            pool_massive=pool_massive,
+        )
         words = [len(text.split()) for text in tiny.TEXTS]
         pooled = [number - (number > 1 and not pool_massive) for number in words]  # a word alone is its own median
         for name in SETS:
@@ -124,14 +137,18 @@ def test_tokens_massive_where_latents_are_taken_out_are_pooled_nowhere(sae, tmp_
 
 def test_a_layer_before_the_place_is_refused_and_leaves_nothing(loaded, sae, tmp_path):
     with pytest.raises(TesseraError, match=r"^layer 0 lies before layer 1, where something is taken out"):
-        take_out(loaded["llama"], EXAMPLES, SETS, [0, 3], tmp_path / "out", **sae)
+        take_out(
+            loaded["llama"], latents_of(loaded["llama"], sae), EXAMPLES, SETS, [0, 3], tmp_path / "out", max_tokens=32
+        )
     assert not [*tmp_path.iterdir()]
 
 
 def test_a_failed_pass_leaves_nothing(loaded, sae, tmp_path, monkeypatch):
     monkeypatch.setattr(passes, "pool_hidden", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        take_out(loaded["llama"], EXAMPLES, SETS, [3], tmp_path / "out", **sae)
+        take_out(
+            loaded["llama"], latents_of(loaded["llama"], sae), EXAMPLES, SETS, [3], tmp_path / "out", max_tokens=32
+        )
     assert not [*tmp_path.iterdir()]
 
 
@@ -139,7 +156,7 @@ def test_a_failed_pass_leaves_nothing(loaded, sae, tmp_path, monkeypatch):
 
 
 def test_divergence_by_hand(causal, sae):
-    found = divergence(causal, tiny.TEXTS, SETS, **sae, batch_tokens=64)
+    found = divergence(causal, latents_of(causal, sae), tiny.TEXTS, SETS, max_tokens=32, batch_tokens=64)
     latents, total, number = Latents(causal, sae["encoder"], sae["decoder"], sae["place"]), dict.fromkeys(SETS, 0.0), 0
     for text in tiny.TEXTS:
         tokens = tokenise(causal, [text], 32)
@@ -170,13 +187,16 @@ def test_divergence_by_hand(causal, sae):
 
 
 def test_divergence_does_not_depend_on_batches(causal, sae):
-    one, many = (divergence(causal, tiny.TEXTS, SETS, **sae, batch_tokens=size)["kl"] for size in (1, 4096))
+    one, many = (
+        divergence(causal, latents_of(causal, sae), tiny.TEXTS, SETS, max_tokens=32, batch_tokens=size)["kl"]
+        for size in (1, 4096)
+    )
     np.testing.assert_allclose(one, many, rtol=1e-3, atol=1e-6)
 
 
 def test_a_model_without_a_head_predicts_nothing(loaded, sae):
     with pytest.raises(TesseraError, match=r"^LlamaModel has no head that predicts tokens; load it as a causal model"):
-        divergence(loaded["llama"], tiny.TEXTS, SETS, **sae)
+        divergence(loaded["llama"], latents_of(loaded["llama"], sae), tiny.TEXTS, SETS, max_tokens=32)
 
 
 def test_answers_without_nothing_are_the_plain_ones(causal, sae):

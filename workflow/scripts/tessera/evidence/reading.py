@@ -152,7 +152,7 @@ def need(task: Task, sets: pl.DataFrame, folders: list[str], decoder: Path, widt
 
     def states(number: int, layer: int) -> np.ndarray:
         files = [shard / paths.ABLATED.format(set=number, layer=layer) for shard in shards]
-        found_ED = read_hidden(files, "mean")
+        found_ED = read_hidden([file for file in files if file.exists()], "mean")  # a shard may have no test text
         if number == nothing:
             return found_ED
         whole_ED = np.zeros((len(task.examples), found_ED.shape[1]), dtype=found_ED.dtype)

@@ -1,4 +1,4 @@
-"""What is taken out of the state at a hook in a forward pass: latents of the SAE that reads it, or a direction."""
+"""What is taken out of the state at a hook in a forward pass: latents of the SAE that reads it, or directions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from tessera.saes.encoders import Scratch, load_encoder
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is taken out: `latents` (`of`: their numbers), `all` latents, a `direction` (`of`: [d]) or `nothing`."""
+    """What is taken out: `latents` (`of`: numbers), `all` latents, `directions` (`of`: rows [n, d]) or `nothing`."""
 
     kind: str
     of: np.ndarray | None = None
@@ -63,7 +63,7 @@ class Latents:
         """The change of a pass that takes `ablation` out of the tokens that are pooled.
 
         Raises:
-            TesseraError: the SAE has no such latent, or the direction is zero or of another size.
+            TesseraError: the SAE has no such latent, or directions are of another size or not independent.
         """
         return Change(*self.place, Removal(self, ablation, pool_massive))
 
@@ -84,11 +84,12 @@ class Removal:
                 self.chosen_W = np.isin(np.arange(width), ablation.of)
             case "all":
                 self.chosen_W = np.ones(width, dtype=bool)
-            case "direction":
-                norm = np.linalg.norm(ablation.of)
-                if ablation.of.shape != (d,) or not 0 < norm < np.inf:
-                    raise TesseraError(f"a direction {ablation.of.shape} of norm {norm:.3g} is to be taken out of {d}")
-                self.unit_D = torch.from_numpy((ablation.of / norm).astype(np.float32)).to(latents.W_WD.device)
+            case "directions":
+                shape, rank = ablation.of.shape, np.linalg.matrix_rank(ablation.of)
+                if shape[1] != d or rank < shape[0]:
+                    raise TesseraError(f"{shape[0]} directions {shape} of rank {rank} are to be taken out of {d}")
+                basis_DN = np.linalg.qr(ablation.of.astype(np.float64).T)[0]
+                self.basis_ND = torch.from_numpy(basis_DN.T.astype(np.float32)).to(latents.W_WD.device)
             case "nothing":
                 pass
             case _:
@@ -120,6 +121,6 @@ class Removal:
                 f"the SAE of layer {layer} reads {self.latents.encoder.d_in} dimensions, the model has "
                 f"{state_ND.shape[1]} there ({hook})"
             )
-        if self.kind == "direction":
-            return (state_ND @ self.unit_D)[:, None] * self.unit_D
+        if self.kind == "directions":
+            return (state_ND @ self.basis_ND.T) @ self.basis_ND
         return self.latents.added(state_ND, self.chosen_W)

@@ -12,7 +12,7 @@ import torch
 
 from tessera.activations.shards import check_finite, pool_hidden
 from tessera.base.errors import TesseraError
-from tessera.base.files import atomic, parquet_writer
+from tessera.base.files import parquet_writer
 from tessera.interventions.ablation import Ablation, Latents
 from tessera.models.forward import BATCH_TOKENS, Batch, Change, changed, forward, in_batches
 from tessera.models.text import Inputs, TextModel, Tokens, contents
@@ -23,38 +23,34 @@ logger = logging.getLogger("tessera")
 
 def take_out(
     model: TextModel,
+    latents: Latents,
     examples: pl.DataFrame,
     ablations: dict[str, Ablation],
     layers: list[int],
     out: Path,
     *,
-    place: tuple[int, str],
-    encoder: Path,
-    decoder: Path,
     max_tokens: int,
     pool_massive: bool = False,
     batch_tokens: int | None = None,
 ) -> None:
-    """Write the folder `out`: of every named ablation and layer, hidden/set=S/layer=L.parquet, a row per example.
+    """Write into the folder `out`, of every named ablation and layer, hidden/set=S/layer=L.parquet, a row per example.
 
     These are the pooled residual streams after the blocks `layers` of `examples` (columns example, and text or image)
-    in a pass that takes the ablation out at `place` (layer, hook). The tokens are those pooled there without it:
-    content, and not massive unless `pool_massive`.
+    in a pass that takes the ablation out where the SAE of `latents` reads. The tokens are those pooled there without
+    it: content, and not massive unless `pool_massive`.
 
     Raises:
-        TesseraError: a layer lies before `place`; see `Latents`.
+        TesseraError: a layer lies before that place.
     """
-    if min(layers) < place[0]:
-        raise TesseraError(f"layer {min(layers)} lies before layer {place[0]}, where something is taken out")
-    latents = Latents(model, encoder, decoder, place)
+    if min(layers) < latents.place[0]:
+        raise TesseraError(f"layer {min(layers)} lies before layer {latents.place[0]}, where something is taken out")
     tokens = model.read(contents(examples), max_tokens=max_tokens)
     numbers = examples["example"].to_numpy()
     changes = {name: latents.change(ablation, pool_massive) for name, ablation in ablations.items()}
-    with atomic(out) as part:
-        for name, change in changes.items():
-            logger.info("without %s", name)
-            files = {layer: part / paths.ABLATED.format(set=name, layer=layer) for layer in layers}
-            _write_hidden(model, tokens, numbers, change, files, batch_tokens)
+    for name, change in changes.items():
+        logger.info("without %s", name)
+        files = {layer: out / paths.ABLATED.format(set=name, layer=layer) for layer in layers}
+        _write_hidden(model, tokens, numbers, change, files, batch_tokens)
 
 
 def _write_hidden(
@@ -84,12 +80,10 @@ def _hidden(batch: Batch, layer: int, pooled_BT: np.ndarray, numbers: np.ndarray
 @torch.inference_mode()
 def divergence(
     model: TextModel,
+    latents: Latents,
     texts: list[str],
     ablations: dict[str, Ablation],
     *,
-    place: tuple[int, str],
-    encoder: Path,
-    decoder: Path,
     max_tokens: int,
     pool_massive: bool = False,
     batch_tokens: int | None = None,
@@ -99,9 +93,8 @@ def divergence(
     kl: KL(plain ‖ ablated) of the next token in nats, the mean over the `tokens` content tokens of the texts.
 
     Raises:
-        TesseraError: the model has no head, or a prediction is not finite; see `Latents`.
+        TesseraError: the model has no head, or a prediction is not finite.
     """
-    latents = Latents(model, encoder, decoder, place)
     changes = [latents.change(ablation, pool_massive) for ablation in ablations.values()]
     tokens = model.read(texts, max_tokens=max_tokens)
 

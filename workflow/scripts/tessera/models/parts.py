@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
     AutoModel,
@@ -19,6 +21,8 @@ from tessera.base.errors import TesseraError
 from tessera.base.files import resolve
 from tessera.models.blocks import drop_behind, shallow
 from tessera.models.devices import pick_device, pick_dtype
+
+PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 
 
 def load_parts(
@@ -75,6 +79,30 @@ def _place(architecture: dict, folder: str | Path | None, revision: str | None) 
         return architecture["hub"], {"revision": revision, "trust_remote_code": False}
     place = resolve(architecture["path"]) if folder is None else Path(folder)
     return place, {"local_files_only": True, "trust_remote_code": False}
+
+
+def local_folder(identity: dict, folder: str | Path | None, revision: str | None) -> Path:
+    """The folder of a model's files; of a hub model that of its snapshot, from the cache or fetched.
+
+    Raises:
+        TesseraError: the hub model can be had neither from the hub nor from its cache.
+    """
+    place, options = _place(identity["architecture"], folder, revision)
+    if isinstance(place, Path):
+        return place
+    try:
+        return Path(snapshot_download(place, revision=options["revision"], allow_patterns=PATTERNS))
+    except Exception as error:  # the hub's client has an error of its own for each way to fail
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise TesseraError(f"config key models.{identity['name']}: {place!r} cannot be loaded: {reason}") from error
+
+
+def has_head(folder: Path) -> bool:
+    """Does a model's folder hold the head that predicts the next token?"""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return False
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].__name__ in (config.architectures or [])
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from tessera.plan.cells import shards, shards_of
 from tessera.plan.saes import entry
 from tessera.results.entries import per_place
 from tessera.study import draws, evidence, paths
+from tessera.study.config import filled
 from tessera.study.study import Study
 
 PARTS = {
@@ -100,10 +101,10 @@ def writes(study: Study) -> list[str]:
     return list(dict.fromkeys(paths.WRITES.format(**place) for place in places(study)))
 
 
-def explanations(study: Study, model: str, width: str) -> list[str]:
+def explanations(study: Study, model: str, layer: str, width: str) -> list[str]:
     """The user's file of explanations of an SAE's latents, if any."""
     one = entry(study, model, width)
-    return [one["explanations"]] if "explanations" in one else []
+    return [str(filled(one["explanations"], layer, width))] if "explanations" in one else []
 
 
 def ablations(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:

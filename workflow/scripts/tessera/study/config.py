@@ -113,8 +113,13 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
 
 
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
-    """The user's SAE folder of a layer and width: `{layer}` and `{width}` in the recipe's path filled in."""
-    return resolve(recipe["path"].replace("{layer}", layer).replace("{width}", split_width(width)[0]))
+    """The user's SAE folder of a layer and width."""
+    return filled(recipe["path"], layer, width)
+
+
+def filled(path: str, layer: str, width: str) -> Path:
+    """The file or folder of a layer and width: `{layer}` and `{width}` in a path filled in."""
+    return resolve(path.replace("{layer}", layer).replace("{width}", split_width(width)[0]))
 
 
 def _check_size(config: dict) -> None:
