@@ -93,5 +93,5 @@ def test_sets_are_the_top_ones_and_others_that_fire_as_often(found, acts_ETW):
 
 
 def test_a_latent_beyond_the_width_is_refused(place, decoder):
-    with pytest.raises(Exception, match="evidence.ids: 64 is no latent of an SAE of 64"):
+    with pytest.raises(Exception, match=r"evidence\.ids: 64 is no latent of an SAE of 64"):
         weigh(place, decoder, **{**ASKED, "ids": [places.WIDTH]})

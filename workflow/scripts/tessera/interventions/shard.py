@@ -39,7 +39,7 @@ def ablations_of(sets: pl.DataFrame) -> dict[str, Ablation]:
 
 def later(layer: int, blocks: int) -> list[int]:
     """The layers whose hidden states are read: that of the SAE, then steps to the last."""
-    return sorted({int(round(place)) for place in np.linspace(layer, blocks - 1, STEPS + 1)})
+    return sorted({round(place) for place in np.linspace(layer, blocks - 1, STEPS + 1)})
 
 
 def ablate(
