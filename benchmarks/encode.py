@@ -86,7 +86,7 @@ def work_tessera(state):
             for start in range(0, len(x_ND), WARM):
                 found = encoder.encode(x_ND[start : start + WARM])
                 number = np.arange(start, start + WARM, dtype=np.uint32)
-                rows = {"example": number // DOCUMENT, "position": number % DOCUMENT, "token_id": number}
+                rows = {"example": number // DOCUMENT, "position": number % DOCUMENT}
                 writer.write_table(token_table(rows, found, pa.float16(), (0, "")))
                 offsets = np.append(0, np.cumsum(found.counts_N))
                 _, pooled = pool(rows["example"], offsets, found.latents, found.values, POOLINGS)

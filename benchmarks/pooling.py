@@ -34,7 +34,7 @@ def save_shard(file: Path, examples: int) -> None:
             values = generator.gamma(2, 1, counts.sum()).astype(np.float32)
             found = SparseActivations(counts, np.concatenate(latents).astype(np.uint32), values)
             position = np.tile(np.arange(TOKENS, dtype=np.uint32), len(number))
-            rows = {"example": np.repeat(number, TOKENS), "position": position, "token_id": position}
+            rows = {"example": np.repeat(number, TOKENS), "position": position}
             writer.write_table(token_table(rows, found, pa.float16(), (0, "16k")))
 
 

@@ -49,7 +49,7 @@ class Study:
     @torch.inference_mode()
     def by_hand(self, text):
         """Of one text: content tokens (position, id), residuals [T, d] per layer, activations [T, W] per cell; of its
-        last token, content or not, position, id, residuals and activations."""
+        last token, content or not, position, residuals and activations."""
         tokenizer = self.model.tokenizer
         ids = tokenizer(text)["input_ids"]
         special = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
@@ -61,7 +61,7 @@ class Study:
         last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
         hidden = dict(enumerate([*(state[0] for state in states[1:-1]), last[0]]))
         acts = {cell: sae.encode(hidden[cell[0]]).numpy() for cell, sae in self.saes.items()}
-        end = {"token": (len(content) - 1, ids[-1]), "hidden": {layer: hidden[layer][-1].numpy() for layer in LAYERS}}
+        end = {"position": len(content) - 1, "hidden": {layer: hidden[layer][-1].numpy() for layer in LAYERS}}
         end["acts"] = {cell: acts_TW[-1] for cell, acts_TW in acts.items()}
         tokens = [(number, ids[position]) for number, position in enumerate(content)]
         hidden = {layer: hidden[layer][content].numpy() for layer in LAYERS}
@@ -128,9 +128,8 @@ def test_a_row_per_content_token_with_what_saelens_encodes(study, tmp_path, cell
     assert len(rows) == len(table) == sum(map(len, study.tokens))
     tolerance = {"rtol": 1e-3, "atol": 1e-4} if dtype == "float16" else {"rtol": 1e-4, "atol": 1e-5}
     for example, (tokens, acts) in enumerate(zip(study.tokens, study.acts, strict=True), start=FIRST):
-        for (position, token_id), acts_W in zip(tokens, acts[cell], strict=True):
+        for (position, _), acts_W in zip(tokens, acts[cell], strict=True):
             row = rows[example, position]
-            assert row["token_id"] == token_id
             assert row["latent"] == np.flatnonzero(acts_W).tolist()
             np.testing.assert_allclose(row["activation"], acts_W[acts_W > 0], **tolerance)
     assert str(table.schema.field("activation").type.value_type) == {"float16": "halffloat", "float32": "float"}[dtype]
@@ -141,8 +140,16 @@ def test_a_row_per_example_of_its_last_token(study, whole, cell):
     table = pq.read_table(whole / f"before_answer/layer={cell[0]}/width={cell[1]}.parquet").sort_by("example")
     assert table["example"].to_pylist() == [*range(FIRST, FIRST + len(tiny.TEXTS))]
     for row, end in zip(table.to_pylist(), study.ends, strict=True):
-        assert (row["position"], row["token_id"]) == end["token"]
+        assert row["position"] == end["position"]
         assert row["latent"] == np.flatnonzero(end["acts"][cell]).tolist()
+
+
+def test_tokens_are_every_content_token_in_order(study, whole):
+    table = pq.read_table(whole / "tokens.parquet")
+    kept = zip(*(table[name].to_pylist() for name in ("example", "position", "token_id")), strict=True)
+    assert [*kept] == [
+        (example, *token) for example, tokens in enumerate(study.tokens, start=FIRST) for token in tokens
+    ]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -164,7 +171,7 @@ def test_encodings(whole):
         columns = {
             column.path_in_schema.split(".")[0]: column for column in map(group.column, range(group.num_columns))
         }
-        assert set(columns) == {"example", "position", "token_id", "latent", "activation"}
+        assert set(columns) == {"example", "position", "latent", "activation"}
         for name, column in columns.items():
             assert column.compression == "ZSTD"
             assert not column.has_dictionary_page
@@ -178,7 +185,7 @@ def test_files_are_the_layers_and_widths(whole):
     expected = {
         f"{part}/layer={layer}/width={width}.parquet" for part in ("latents", "before_answer") for layer, width in CELLS
     }
-    assert found == expected | {f"hidden/layer={layer}.parquet" for layer in LAYERS}
+    assert found == expected | {f"hidden/layer={layer}.parquet" for layer in LAYERS} | {"tokens.parquet"}
 
 
 def test_same_bytes_again(study, whole, tmp_path):
@@ -354,7 +361,6 @@ def test_float16_overflow_names_the_example():
     rows = {
         "example": np.array([100, 100, 101, 101, 101], dtype=np.uint32),
         "position": np.arange(5, dtype=np.uint32),
-        "token_id": np.arange(5, dtype=np.uint32),
     }
     counts_N, latents = np.array([1, 0, 0, 2, 0]), np.array([3, 0, 5], dtype=np.uint32)
 

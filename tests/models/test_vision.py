@@ -98,6 +98,29 @@ def test_each_patch_is_where_its_position_says(vit):
     assert (np.cumsum(batch.content_BT[0]) - 1)[changed].tolist() == [6]
 
 
+@pytest.mark.parametrize(
+    ("size", "grid"), [((16, 16), (4, 4)), ((8, 32), (2, 8)), ((32, 8), (8, 2)), ((12, 20), (3, 5))]
+)
+def test_patches_have_rows_and_columns(size, grid, root):
+    """Of images that are no squares too."""
+    height, width = size
+    processor = transformers.ViTImageProcessor(size={"height": height, "width": width})
+    config = transformers.ViTConfig(**pictures.SIZES, patch_size=pictures.PATCH, image_size=size)
+    tokens = load(pictures.save(config, processor, root / f"{height}x{width}")).read(PICTURES, max_tokens=32)
+    rows, columns = grid
+    for row_N, column_N in zip(tokens.places["row"], tokens.places["column"], strict=True):
+        assert row_N.tolist() == np.repeat(np.arange(rows), columns).tolist()
+        assert column_N.tolist() == [*range(columns)] * rows
+
+
+def test_tokens_in_no_grid_stand_in_one_row(root, monkeypatch):
+    model = load(pictures.save_language("llava", root / "llava-uneven"))
+    uneven = {"input_ids": torch.tensor([[1] + [model.image_token] * 6])}
+    monkeypatch.setattr(model, "_batch", lambda images: uneven)
+    places = model.read(PICTURES[:1], max_tokens=32).places
+    assert places["row"][0].tolist() == [0] * 6 and places["column"][0].tolist() == [*range(6)]
+
+
 def test_the_tower_of_a_model_of_images_and_texts(root):
     folder = pictures.save_dual(root / "dual")
     model = load(folder)
@@ -256,7 +279,11 @@ def test_latents_are_those_of_the_sae_on_the_patches(name, root, tmp_path):
     latents = pl.read_parquet(tmp_path / "shard/latents/layer=1/width=64.parquet").sort("example", "position")
     assert latents["example"].to_list() == np.repeat(np.arange(7, 12), PATCHES).tolist()
     assert latents["position"].to_list() == [*range(PATCHES)] * len(PICTURES)
-    assert latents["token_id"].unique().to_list() == [getattr(model, "image_token", 0)]
+    tokens = pl.read_parquet(tmp_path / "shard/tokens.parquet")
+    assert tokens.columns == ["example", "position", "row", "column"]
+    assert tokens.select("example", "position").equals(latents.select("example", "position"))
+    assert tokens["row"].to_list() == np.repeat(np.arange(4), 4).tolist() * len(PICTURES)
+    assert tokens["column"].to_list() == [*range(4)] * 4 * len(PICTURES)
     from sae_lens import SAE
 
     sae = SAE.load_from_disk(tmp_path / "sae")

@@ -14,9 +14,9 @@ import torch
 
 from tessera.activations.massive import is_massive
 from tessera.activations.norms import Norms
-from tessera.activations.shards import check_finite, pool_hidden, token_rows, token_table
+from tessera.activations.shards import check_finite, pool_hidden, token_rows, token_table, tokens_tables
 from tessera.base.errors import TesseraError
-from tessera.base.files import atomic, parquet_writer
+from tessera.base.files import atomic, parquet_writer, write_parts
 from tessera.models.forward import Batch, forward
 from tessera.models.text import TextModel, contents
 from tessera.saes.encoders import Encoder, Scratch, SparseActivations, load_encoder
@@ -41,9 +41,10 @@ def extract(
 ) -> pl.DataFrame:
     """Write the folder `out` for one shard of `examples` (columns example, and text or image).
 
-    latents/layer=L/width=W.parquet: a row per pooled token (content, and not massive unless `pool_massive`);
-    before_answer/layer=L/width=W.parquet: a row per example, its last token; hidden/layer=L.parquet: a row per example,
-    pooled from what the layer's SAEs read (without SAEs: from `hook`, or the residual stream after the block).
+    tokens.parquet: a row per content token, what it is and where it stands; latents/layer=L/width=W.parquet: a row per
+    pooled token (content, and not massive unless `pool_massive`); before_answer/layer=L/width=W.parquet: a row per
+    example, its last token; hidden/layer=L.parquet: a row per example, pooled from what the layer's SAEs read (without
+    SAEs: from `hook`, or the residual stream after the block).
 
     Returns a row per layer and width (null for the hidden states): examples, truncated ones, pooled tokens, nonzeros;
     of the hidden states the norms of all content tokens too.
@@ -78,6 +79,7 @@ def extract(
     # Threads write a batch while the device computes the next: one row group per file and batch, in order.
     with atomic(out) as part, ExitStack() as stack, ThreadPoolExecutor(WRITER_THREADS) as pool:
         part.mkdir()
+        write_parts(part / paths.TOKENS, tokens_tables(tokens, numbers))
         pending: list[Future] = []
         for batch, found in forward(model, tokens, hooks, compute, batch_tokens):
             ends = token_rows(batch, numbers, np.arange(batch.content_BT.shape[1]) == batch.last_B[:, None])

@@ -1,4 +1,6 @@
-"""The rows of a shard: sparse latents per pooled token, pooled hidden states per example."""
+"""The rows of a shard: its content tokens, sparse latents per pooled token, pooled hidden states per example."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -7,10 +9,12 @@ import torch
 from tessera.base.arrow import to_arrow
 from tessera.base.errors import TesseraError
 from tessera.models.forward import Batch
+from tessera.models.text import Tokens
 from tessera.saes.encoders import SparseActivations
 from tessera.study.grid import BEFORE_ANSWER
 
 HIDDEN_POOLINGS = ("sum", "max", "last", BEFORE_ANSWER)  # mean is sum / tokens
+TOKENS_TOGETHER = 200_000  # to a row group, and the rest of the last example
 FLOAT16_MAX, FLOAT32_MAX, FLOAT16_TINY = 65504.0, np.finfo(np.float32).max, np.float16(2**-24)
 
 
@@ -20,7 +24,6 @@ def latents_schema(activation: pa.DataType) -> pa.Schema:
         {
             "example": pa.uint32(),
             "position": pa.uint32(),
-            "token_id": pa.uint32(),
             "latent": pa.list_(pa.uint32()),
             "activation": pa.list_(activation),
         }
@@ -34,7 +37,7 @@ def hidden_schema(d: int) -> pa.Schema:
 
 
 def token_rows(batch: Batch, numbers: np.ndarray, chosen_BT: np.ndarray) -> dict[str, np.ndarray]:
-    """Example, position and token id of the chosen tokens of a batch, example by example.
+    """Example and position of the chosen tokens of a batch, example by example.
 
     The position is the token's number among the content tokens of its example, of an end behind them the last one's.
     """
@@ -43,8 +46,31 @@ def token_rows(batch: Batch, numbers: np.ndarray, chosen_BT: np.ndarray) -> dict
     return {
         "example": numbers[batch.examples[row]].astype(np.uint32),
         "position": position.astype(np.uint32),
-        "token_id": batch.ids_BT[row, column].astype(np.uint32),
     }
+
+
+def tokens_tables(tokens: Tokens, numbers: np.ndarray) -> Iterator[pa.Table]:
+    """A row per content token, massive or not, in the order of the examples, each whole in one table.
+
+    Columns: example, position (as of `token_rows`), token_id (not of images), and those of `Tokens.places`.
+    """
+    counts_E = tokens.content_counts_E
+    table_E = (np.cumsum(counts_E) - counts_E) // TOKENS_TOGETHER
+    for examples in np.split(np.arange(len(counts_E)), np.flatnonzero(np.diff(table_E)) + 1):
+        columns = {
+            "example": np.repeat(numbers[examples], counts_E[examples]),
+            "position": np.concatenate([np.arange(counts_E[example]) for example in examples]),
+        }
+        if tokens.images is None:
+            columns["token_id"] = np.concatenate([tokens.ids[example][tokens.content[example]] for example in examples])
+        columns |= {
+            name: np.concatenate([place[example] for example in examples]) for name, place in tokens.places.items()
+        }
+        yield pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values_N: np.ndarray) -> pa.Array:
+    return pa.array(values_N.tolist()) if values_N.dtype == object else to_arrow(values_N.astype(np.uint32))
 
 
 def token_table(

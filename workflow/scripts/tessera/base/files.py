@@ -120,15 +120,15 @@ def write_parts(path: str | Path, parts: Iterable, facts: list | None = None, ro
             writer.write_table(table, row_group_size=rows)
 
 
-def row_groups(path: str | Path, columns: list[str] | None) -> Iterator[pa.Table]:
-    """The row groups of a parquet file of this workflow, one at a time, every page checked; all columns without a list.
+def row_groups(path: str | Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a parquet file of this workflow, one at a time, every page checked; without `columns`, whole.
 
     Raises:
         TesseraError: the file is damaged; the message names it and how to rebuild it.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if not set(columns or ()) <= set(file.schema_arrow.names):
+            if not set(columns or []) <= set(file.schema_arrow.names):
                 raise OSError(f"its columns are {file.schema_arrow.names}, not {columns}")
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number, columns=columns).combine_chunks()

@@ -168,7 +168,7 @@ def _places(tokens: list[Path], wanted: np.ndarray) -> tuple[pl.DataFrame, pl.Da
     """The tokens of the wanted examples, a null for what a tokenizer or medium has not; and how many each has."""
     parts = []
     for file in tokens:
-        for group in row_groups(file, None):
+        for group in row_groups(file):
             frame = pl.from_arrow(group)
             parts.append(frame.filter(pl.Series(wanted[frame["example"].to_numpy()])))
     found = pl.concat(parts)

@@ -10,9 +10,11 @@ import scipy.sparse as sp
 
 from tessera.base.files import read_parquet, row_groups
 from tessera.examples.splits import shuffled
+from tessera.study import paths
 
 logger = logging.getLogger("tessera")
 TOKENS_MOST = 100_000  # tokens to match over
+PLACE = ["example", "position"]
 AGREE_LEAST = 0.5  # of the texts; two tokenizers that share a vocabulary agree on nearly all
 
 
@@ -36,7 +38,8 @@ def sampled_texts(examples: pl.DataFrame, hidden: list[Path], budget: int, seed:
 class Tokens:
     """Pooled tokens of some texts, examples ascending.
 
-    example_N: their examples. position_N: their numbers among the content tokens of these. id_N: what they are.
+    example_N: their examples. position_N: their numbers among the content tokens of these. id_N: what they are, of
+    patches of an image where they are.
     """
 
     example_N: np.ndarray
@@ -45,21 +48,31 @@ class Tokens:
     acts_NW: sp.csr_array
 
 
-def read_tokens(files: list[Path], wanted: np.ndarray, width: int) -> Tokens:
-    """The tokens of the texts `wanted` in some shards."""
-    columns = ["example", "position", "token_id"]
+def read_tokens(shards: list[Path], file: str, wanted: np.ndarray, width: int) -> Tokens:
+    """The tokens of the texts `wanted` in some shards; `file`: of latents, in each."""
     rows, parts = [], []
-    for file in files:
-        for group in row_groups(file, [*columns, "latent", "activation"]):
+    for shard in shards:
+        for group in row_groups(shard / file, [*PLACE, "latent", "activation"]):
             chosen = np.flatnonzero(np.isin(group["example"].to_numpy(), wanted))
             latents, values = (group[name].chunk(0) for name in ("latent", "activation"))
             data = values.values.to_numpy().astype(np.float32), latents.values.to_numpy().astype(np.int32)
             acts_NW = sp.csr_array((*data, latents.offsets.to_numpy()), shape=(len(group), width))
-            rows.append(np.stack([group[name].to_numpy()[chosen] for name in columns]))
+            rows.append(pl.DataFrame({name: group[name].to_numpy()[chosen] for name in PLACE}))
             parts.append(acts_NW[chosen])
-    rows_3N = np.concatenate(rows, axis=1)
-    order = np.argsort(rows_3N[0], kind="stable")  # an example's tokens stand together, in their order
-    return Tokens(*rows_3N[:, order], sp.vstack(parts, format="csr")[order])
+    found = pl.concat(rows).join(_read_ids(shards, wanted), on=PLACE, how="left", maintain_order="left")
+    order = np.argsort(found["example"].to_numpy(), kind="stable")  # an example's tokens stand together, in their order
+    return Tokens(*(found[name].to_numpy()[order] for name in (*PLACE, "id")), sp.vstack(parts, format="csr")[order])
+
+
+def _read_ids(shards: list[Path], wanted: np.ndarray) -> pl.DataFrame:
+    """What the content tokens of the texts `wanted` are: a row each, with its place and `id`."""
+    rows = []
+    for shard in shards:
+        for group in map(pl.DataFrame, row_groups(shard / paths.TOKENS)):
+            patch = pl.col("row") * 2**16 + pl.col("column")
+            id = pl.col("token_id") if "token_id" in group.columns else patch
+            rows.append(group.filter(np.isin(group["example"].to_numpy(), wanted)).select(*PLACE, id=id))
+    return pl.concat(rows)
 
 
 def shared(a: Tokens, b: Tokens) -> tuple[np.ndarray, np.ndarray]:

@@ -57,8 +57,9 @@ class Reader:
 
     def tokens_of(self, data: str, wanted: np.ndarray) -> alignment.Tokens:
         """See `alignment.read_tokens`."""
-        width = parse_width(self.place["width"])
-        return alignment.read_tokens(self.files_of(data, paths.LATENTS), wanted, width)
+        file, width = paths.LATENTS.format(**self.place), parse_width(self.place["width"])
+        shards = [Path(shard) for shard in hive.at(self.shards, data=data)]
+        return alignment.read_tokens(shards, file, wanted, width)
 
     def probe_of(self, features: str, data: str, names: list[str], **axes: str) -> tuple[Probe, Thresholding]:
         """The probe of a cell, and what makes its matrix."""

@@ -78,3 +78,14 @@ def covering(offset_T2: np.ndarray, start: int, end: int) -> tuple[int, int]:
     begins_T, ends_T = offset_T2[:, 0], offset_T2[:, 1]
     behind_T = (begins_T >= end) & (ends_T > end)
     return int((ends_T <= start).sum()), int((~behind_T).sum())
+
+
+def within(offset_T2: np.ndarray, start: int, end: int, whole: str, text: str) -> np.ndarray:
+    """Offsets in `whole`, where a text stands from `start` to `end`, as offsets in the text before it was trimmed."""
+    trimmed = _blanks(text) - _blanks(whole[start:end])
+    return (np.clip(offset_T2, start, end) - start + trimmed).clip(0, len(text))
+
+
+def _blanks(text: str) -> int:
+    """Blanks in front of a text."""
+    return len(text) - len(text.lstrip())

@@ -1,7 +1,9 @@
 """A model of texts: its tokens, which of them are content, and what a forward pass reads."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +11,27 @@ import polars as pl
 import torch
 
 from tessera.base.errors import TesseraError
-from tessera.models.chat import Chat, covering
+from tessera.models.chat import Chat, covering, within
 
 TOKENISED_AT_ONCE = 1000  # texts: the tokenizer's own records of a text are large
-Row = tuple[list[int], tuple[int, int], bool]  # ids, first and last (exclusive) that are the text's, was it cut
+# Ids, first and last (exclusive) that are the text's, where these stand in it (of a fast tokenizer), was it cut.
+Row = tuple[list[int], tuple[int, int], np.ndarray | None, bool]
 
 
 @dataclass
 class Tokens:
     """Tokenised examples: per example its token ids [T] and which of them are content tokens [T].
 
-    `images`: the encoded images that a model of images is run on.
+    `images`: the encoded images that a model of images is run on. `places`: per example where its content tokens stand,
+    under the names of columns: start and end, characters of the text (of a slow tokenizer, which does not know: piece,
+    what a token says); row and column, of the patches of an image.
     """
 
     ids: list[np.ndarray]
     content: list[np.ndarray]
     truncated: np.ndarray
     images: list[bytes] | None = None
+    places: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     @property
     def content_counts_E(self) -> np.ndarray:
@@ -40,6 +46,7 @@ class Tokens:
             content=self.content[:number],
             truncated=self.truncated[:number],
             images=images,
+            places={name: place[:number] for name, place in self.places.items()},
         )
 
 
@@ -131,11 +138,20 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
     """
     read, special = _alone if model.chat is None else _in_template, special_ids(model.tokenizer)
     ids, content, truncated = [], [], []
+    places = {name: [] for name in (("start", "end") if model.tokenizer.is_fast else ("piece",))}
     for start in range(0, len(texts), TOKENISED_AT_ONCE):
-        for row, (first, last), cut in read(model, texts[start : start + TOKENISED_AT_ONCE], max_tokens):
-            place = np.arange(len(row))
-            ids.append(np.array(row, dtype=np.int32))
-            content.append((first <= place) & (place < last) & ~np.isin(row, special))
+        for row, (first, last), span_T2, cut in read(model, texts[start : start + TOKENISED_AT_ONCE], max_tokens):
+            ids_T, place = np.array(row, dtype=np.int32), np.arange(len(row))
+            content_T = (first <= place) & (place < last) & ~np.isin(row, special)
+            if span_T2 is None:
+                pieces = model.tokenizer.convert_ids_to_tokens(ids_T[content_T].tolist())
+                where = [np.array([*map(sys.intern, pieces)], dtype=object)]  # a word of the vocabulary is kept once
+            else:
+                where = span_T2[content_T[first:last]].T
+            for name, place_N in zip(places, where, strict=True):
+                places[name].append(place_N)
+            ids.append(ids_T)
+            content.append(content_T)
             truncated.append(cut)
     empty = [index for index, mask in enumerate(content) if not mask.any()]
     if empty:
@@ -143,18 +159,20 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
             f"{len(empty)} texts have no content token for this tokenizer; "
             f"remove them from the data set (the first is number {empty[0]} of the shard)"
         )
-    return Tokens(ids, content, np.array(truncated, dtype=bool))
+    return Tokens(ids, content, np.array(truncated, dtype=bool), places=places)
 
 
 def _alone(model: TextModel, texts: list[str], max_tokens: int) -> Iterator[Row]:
     """Texts with what the tokenizer adds to each."""
     room, options = max_tokens - len(model.bos), {"padding": False, "verbose": False}
-    rows = model.tokenizer(texts, truncation=True, max_length=room, **options)["input_ids"]
+    fast = model.tokenizer.is_fast
+    encoded = model.tokenizer(texts, truncation=True, max_length=room, return_offsets_mapping=fast, **options)
+    rows, spans = encoded["input_ids"], map(_spans, encoded["offset_mapping"]) if fast else repeat(None)
     full = [index for index, row in enumerate(rows) if len(row) >= room]
     whole = model.tokenizer([texts[index] for index in full], truncation=False, **options)["input_ids"] if full else []
     cut = {index for index, row in zip(full, whole, strict=True) if len(row) > room}
-    for index, row in enumerate(rows):
-        yield [*model.bos, *row], (0, len(model.bos) + len(row)), index in cut
+    for index, (row, span_T2) in enumerate(zip(rows, spans, strict=False)):
+        yield [*model.bos, *row], (len(model.bos), len(model.bos) + len(row)), span_T2, index in cut
 
 
 def _in_template(model: TextModel, texts: list[str], max_tokens: int) -> Iterator[Row]:
@@ -162,15 +180,23 @@ def _in_template(model: TextModel, texts: list[str], max_tokens: int) -> Iterato
     wholes, starts, ends = zip(*map(model.chat.wrap, texts), strict=True)
     options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
     encoded = model.tokenizer(list(wholes), **options)
-    for row, offsets, *place in zip(encoded["input_ids"], encoded["offset_mapping"], starts, ends, strict=True):
-        first, last = (len(model.bos) + token for token in covering(np.reshape(offsets, (-1, 2)), *place))
+    spans = map(_spans, encoded["offset_mapping"])
+    for text, whole, row, span_T2, *place in zip(texts, wholes, encoded["input_ids"], spans, starts, ends, strict=True):
+        first, last = (len(model.bos) + token for token in covering(span_T2, *place))
         row = [*model.bos, *row]
         excess = max(0, len(row) - max_tokens)
         if excess and excess >= last - first:
             raise TesseraError(
                 f"config key {model.chat.key}: the template alone fills max_tokens ({max_tokens}); raise it"
             )
-        yield row[: last - excess] + row[last:], (first, last - excess), excess > 0
+        here = slice(first - len(model.bos), last - excess - len(model.bos))
+        span_T2 = within(span_T2[here], *place, whole, text)
+        yield row[: last - excess] + row[last:], (first, last - excess), span_T2, excess > 0
+
+
+def _spans(offsets: list[tuple[int, int]]) -> np.ndarray:
+    """First and last (exclusive) character [T, 2] of tokens; `np.array` takes four times as long."""
+    return np.fromiter(chain.from_iterable(offsets), np.int32, 2 * len(offsets)).reshape(-1, 2)
 
 
 def missing_bos(tokenizer) -> list[int]:

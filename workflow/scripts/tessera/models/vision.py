@@ -35,10 +35,13 @@ class ImageModel(TextModel):
             TesseraError: they are texts, or it cannot be told which tokens are patches.
         """
         self._check(contents)
-        content_T = self._content(decode(contents[0]).size)
+        first = decode(contents[0])
+        content_T = self._content(first.size)
         ids_T = np.zeros(len(content_T), dtype=np.int32)
-        size = len(contents)
-        return Tokens([ids_T] * size, [content_T] * size, np.zeros(size, dtype=bool), contents)
+        pixels = next((part.shape[-2:] for part in self.prepare([first]).values() if part.ndim == 4), (1, 1))
+        size, places = len(contents), _places(content_T.sum(), pixels)
+        places = {name: [place_N] * size for name, place_N in places.items()}
+        return Tokens([ids_T] * size, [content_T] * size, np.zeros(size, dtype=bool), contents, places)
 
     def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
         arguments = self.prepare([decode(tokens.images[example]) for example in examples])
@@ -97,7 +100,10 @@ class ImageLanguageModel(ImageModel):
     def read(self, contents: list[bytes], *, max_tokens: int) -> Tokens:
         self._check(contents)
         ids = [self._batch([decode(image)])["input_ids"][0].numpy().astype(np.int32) for image in contents]
-        return Tokens(ids, [row == self.image_token for row in ids], np.zeros(len(ids), dtype=bool), contents)
+        content = [row == self.image_token for row in ids]
+        several = [_places(content_T.sum(), (1, 1)) for content_T in content]
+        places = {name: [places[name] for places in several] for name in several[0]}
+        return Tokens(ids, content, np.zeros(len(ids), dtype=bool), contents, places)
 
     def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
         batch = self._batch([decode(tokens.images[example]) for example in examples])
@@ -160,6 +166,16 @@ def _image_token(config: PretrainedConfig) -> int | None:
     """Id of the token that stands for the image, of a vision-language model."""
     found = (getattr(config, key, None) for key in ("image_token_id", "image_token_index"))
     return next((token for token in found if token is not None), None)
+
+
+def _places(number: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Row and column of an image's patches, line by line; `size`: its height and width, or their ratio.
+
+    Where no grid of that ratio has so many (tiles, pooled patches), all stand in row 0.
+    """
+    rows, columns = (round((number * one / other) ** 0.5) for one, other in (size, size[::-1]))
+    row_N, column_N = np.divmod(np.arange(number, dtype=np.int32), columns if rows * columns == number else number)
+    return {"row": row_N, "column": column_N}
 
 
 def _prompt(name: str, processor: object, prompt: str) -> str:
