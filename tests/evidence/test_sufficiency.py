@@ -51,7 +51,8 @@ def test_all_columns_without_which_nothing_is_left_is_the_class_of_the_intercept
 def test_the_latent_is_named_again(found):
     rows = {row["over"]: row for row in found["stability"].iter_rows(named=True)}
     assert set(rows) == {"folds", "repeats"}
-    assert all(row["jaccard"] == 1 and row["p"] == pytest.approx(0.05) for row in rows.values())
+    assert all(row["jaccard"] == 1 for row in rows.values())
+    assert rows["folds"]["p"] == pytest.approx(0.05)  # two repeats may agree on one latent by chance
 
 
 def test_other_seeds_are_named_through_a_match(tmp_path):

@@ -17,8 +17,8 @@ SUMMARY = "results/summaries/model={model}/data={data}/pass={pass}/shard={shard}
 LATENTS = "latents/layer={layer}/width={width}.parquet"  # in a folder of activations
 BEFORE_ANSWER = "before_answer/layer={layer}/width={width}.parquet"  # there too
 HIDDEN = "hidden/layer={layer}.parquet"  # and there
-ABLATED = "hidden/set={set}/layer={layer}.parquet"  # in a folder of ablations
 TOKENS = "tokens.parquet"  # and there
+ABLATED = "hidden/set={set}/layer={layer}.parquet"  # in a folder of ablations
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
 EVIDENCE = "results/evidence/model={model}/layer={layer}/width={width}/data={data}/{part}.parquet"
 WRITES = "results/writes/model={model}/layer={layer}/width={width}/writes.parquet"
