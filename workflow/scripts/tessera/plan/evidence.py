@@ -5,7 +5,7 @@ from tessera.plan import models
 from tessera.plan.cells import shards, shards_of
 from tessera.plan.saes import entry
 from tessera.results.entries import per_place
-from tessera.study import draws, evidence, paths
+from tessera.study import evidence, paths
 from tessera.study.config import filled
 from tessera.study.study import Study
 
@@ -55,14 +55,16 @@ def features(study: Study, data: str, **place: str) -> list[str]:
     return KINDS["sae"].inputs(study, shards(study, data), data, **place)
 
 
-def seeds(study: Study, model: str, width: str, data: str, layer: str) -> list[str]:
+def seeds(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
     """The same of the other draws of its SAE."""
-    number = study.saes[study.sae_entry(model, width)].get("train", {}).get("draws", 1)
-    return [
-        file
-        for draw in range(1, number)
-        for file in features(study, data, model=model, layer=layer, width=draws.join(width, draw))
+    here = study.drawn(model, width)[:2]
+    drawn = [
+        cell["width"]
+        for cell in study.sae_cells()
+        if (cell["model"], cell["layer"]) == (model, layer) and study.drawn(model, cell["width"])[:2] == here
     ]
+    several = [other for other in drawn if other != width]
+    return [file for other in several for file in features(study, data, model=model, layer=layer, width=other)]
 
 
 def ids(study: Study, model: str, layer: str, width: str, data: str) -> list[int]:
