@@ -172,8 +172,6 @@ rule need:
         "logs/need/model={model}/layer={layer}/width={width}/data={data}.log",
     benchmark:
         "results/benchmarks/need/model={model}/layer={layer}/width={width}/data={data}.tsv"
-    group:
-        "cells"
     conda:
         "../../envs/probes.yaml"
     resources:
