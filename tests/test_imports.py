@@ -16,6 +16,7 @@ TRAINING = {"sae_lens", "transformer_lens", "datasets"}  # train_sae imports the
 FITTING = {"sklearn", "pandas"}
 DRAWING = {"matplotlib"}
 CHECKING = {"jsonschema", "yaml"}
+EVIDENCE = {"weigh_latents", "choose_sets", "read_contexts", "suffice", "need", "fire_abroad"}
 
 
 @dataclass
@@ -29,7 +30,9 @@ class Start:
 
 STARTS = {
     "model": Start(
-        {"extract", "residuals", "answers", "tune", "unpack"}, 3300, TRAINING | FITTING | DRAWING | {"jsonschema"}
+        {"extract", "residuals", "answers", "tune", "unpack", "ablate", "write_tokens"},
+        3300,
+        TRAINING | FITTING | DRAWING | {"jsonschema"},
     ),
     "sae": Start(
         {"prepare_sae", "train_sae", "measure_sae"},
@@ -39,16 +42,18 @@ STARTS = {
     "weights": Start({"weights"}, 550, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"scipy", "PIL", "datasets"}),
     "pool": Start({"pool"}, 730, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"PIL"}),
     "probe": Start(
-        {"probe", "transfer", "match", "carry", "match_tables", "compare"}, 2250, TORCH | TRAINING | DRAWING | CHECKING
+        EVIDENCE | {"probe", "transfer", "match", "carry", "match_tables", "compare"},
+        2250,
+        TORCH | TRAINING | DRAWING | CHECKING,
     ),
     "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
-        {"examples", "tables", "transfer_tables", "claims", "provenance"},
+        {"examples", "tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
         900,
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
-    "pages": Start({"pages"}, 950, TORCH | TRAINING | FITTING | DRAWING),
+    "pages": Start({"pages"}, 960, TORCH | TRAINING | FITTING | DRAWING),
 }
 
 

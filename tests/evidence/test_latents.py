@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 from tessera.evidence import latents as module
-from tessera.evidence.reading import Place, weigh
+from tessera.evidence.reading import Place, read_sets, weigh
 from tessera.features.pooling import read_features
 
 LABELS = ["a", "b", "b", "a"] * 50
-ASKED = {"latents": 3, "ids": [5], "k": 4, "draws": 2}
+ASKED = {"latents": 3, "ids": [5]}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def decoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(place, decoder) -> dict[str, pl.DataFrame]:
-    return weigh(place, decoder, **ASKED)
+def found(place) -> dict[str, pl.DataFrame]:
+    return weigh(place, **ASKED)
 
 
 def test_a_planted_latent_is_first_in_every_ranking(found):
@@ -66,9 +66,9 @@ def test_shares_and_activations_are_those_of_the_test_texts(place, found, acts_E
         assert row["mean_activation"] == pytest.approx(mine_ET[mine_ET > 0].mean(), rel=1e-5)
 
 
-def test_blocks_of_columns_make_no_difference(place, decoder, found, monkeypatch):
+def test_blocks_of_columns_make_no_difference(place, found, monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", 50)
-    assert weigh(place, decoder, **ASKED)["latents"].equals(found["latents"])
+    assert weigh(place, **ASKED)["latents"].equals(found["latents"])
 
 
 def test_every_latent_that_fires_is_there(found, place, acts_ETW):
@@ -76,8 +76,8 @@ def test_every_latent_that_fires_is_there(found, place, acts_ETW):
     assert set(found["latents"]["latent"]) == set(np.flatnonzero(fires_W).tolist())
 
 
-def test_sets_are_the_top_ones_and_others_that_fire_as_often(found, acts_ETW):
-    sets = {row["set"]: row for row in found["sets"].iter_rows(named=True)}
+def test_sets_are_the_top_ones_and_others_that_fire_as_often(place, decoder):
+    sets = {row["set"]: row for row in read_sets(place, decoder, k=4, draws=2).iter_rows(named=True)}
     assert list(sets) == [
         *("nothing", "probe", "class.a", "class.b"),
         *("random.draw0", "random.draw1"),
@@ -92,6 +92,6 @@ def test_sets_are_the_top_ones_and_others_that_fire_as_often(found, acts_ETW):
     assert direction_ND.shape == (1, places.D) and np.linalg.norm(direction_ND) == pytest.approx(1)
 
 
-def test_a_latent_beyond_the_width_is_refused(place, decoder):
+def test_a_latent_beyond_the_width_is_refused(place):
     with pytest.raises(Exception, match=r"evidence\.ids: 64 is no latent of an SAE of 64"):
-        weigh(place, decoder, **{**ASKED, "ids": [places.WIDTH]})
+        weigh(place, **{**ASKED, "ids": [places.WIDTH]})

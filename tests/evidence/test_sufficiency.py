@@ -52,7 +52,7 @@ def test_the_latent_is_named_again(found):
     rows = {row["over"]: row for row in found["stability"].iter_rows(named=True)}
     assert set(rows) == {"folds", "repeats"}
     assert all(row["jaccard"] == 1 for row in rows.values())
-    assert rows["folds"]["p"] == pytest.approx(0.05)  # two repeats may agree on one latent by chance
+    assert all(row["null_jaccard"] < 0.6 for row in rows.values())  # of one latent: chance may name it again too
 
 
 def test_other_seeds_are_named_through_a_match(tmp_path):

@@ -15,7 +15,7 @@ RULES = {
     for name, body in re.findall(r"^ *rule ?(\w*):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
 PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT / "profiles").glob("*/config.yaml")}
-GPU = {"answers", "tune", "residuals", "train_sae", "extract"}
+GPU = {"answers", "tune", "residuals", "train_sae", "extract", "ablate"}
 
 
 @pytest.mark.parametrize("name", sorted(set(PROFILES) - {"default"}))
@@ -36,6 +36,9 @@ def test_cheap_jobs_share_a_slurm_job():
         "weights",
         "unpack",
         "prepare_sae",
+        "prepare_decoder",
+        "write_tokens",
+        "need",
         "measure_sae",
         "match",
         "carry",

@@ -11,7 +11,6 @@ rule weigh_latents:
         features=of(evidence.features),
         cells=of(evidence.cells),
         shards=of(cells.shards_of),
-        decoder=paths.DECODER,
     output:
         **evidence.parts(STUDY, "weigh_latents"),
     log:
@@ -28,7 +27,7 @@ rule weigh_latents:
     params:
         settings=PROBE,
         ids=of(evidence.ids),
-        asked={key: STUDY.evidence[key] for key in ("latents", "k", "draws")},
+        latents=STUDY.evidence["latents"],
         version=VERSIONS["evidence"],
     message:
         "latents of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"
@@ -42,7 +41,7 @@ rule read_contexts:
         features=of(evidence.features),
         cells=of(evidence.cells),
         shards=of(cells.shards_of),
-        shown=evidence.parts(STUDY, "weigh_latents")["shown"],
+        shown=paths.EVIDENCE.replace("{part}", "shown"),
         neutral=of(evidence.neutral_shards),
     output:
         **evidence.parts(STUDY, "read_contexts"),
@@ -126,11 +125,41 @@ rule write_tokens:
         "../scripts/write_tokens.py"
 
 
+rule choose_sets:
+    input:
+        examples=paths.EXAMPLES,
+        features=of(evidence.features),
+        cells=of(evidence.cells),
+        shards=of(cells.shards_of),
+        decoder=paths.DECODER,
+    output:
+        paths.SETS,
+    log:
+        "logs/choose_sets/model={model}/layer={layer}/width={width}/data={data}.log",
+    benchmark:
+        "results/benchmarks/choose_sets/model={model}/layer={layer}/width={width}/data={data}.tsv"
+    group:
+        "cells"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=PROBE,
+        asked={key: STUDY.evidence[key] for key in ("k", "draws")},
+        version=VERSIONS["evidence"],
+    message:
+        "latents to take out of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"
+    script:
+        "../scripts/choose_sets.py"
+
+
 rule ablate:
     input:
         examples=paths.EXAMPLES,
         others=of(evidence.other_texts),
-        sets=evidence.parts(STUDY, "weigh_latents")["sets"],
+        sets=paths.SETS,
         encoder=paths.ENCODER,
         decoder=paths.DECODER,
         weights=of(models.weights),
@@ -163,7 +192,7 @@ rule ablate:
 rule need:
     input:
         examples=paths.EXAMPLES,
-        sets=evidence.parts(STUDY, "weigh_latents")["sets"],
+        sets=paths.SETS,
         ablations=of(evidence.ablations),
         decoder=paths.DECODER,
     output:

@@ -22,7 +22,30 @@ SETS = {
 }
 
 
-def choose(
+def choose_shown(
+    task: Task, decision: Decision, features: Path, width: int, *, latents: int, ids: list[int]
+) -> pl.DataFrame:
+    """The latents to show: per class the `latents` that add most to its decision, and those asked for by id.
+
+    Columns: class, nth (rank among the former; null of the latter, which are there for each class), latent.
+
+    Raises:
+        TesseraError: an id is not below the width.
+    """
+    beyond = [latent for latent in ids if latent >= width]
+    if beyond:
+        raise TesseraError(f"config key evidence.ids: {beyond[0]} is no latent of an SAE of {width}")
+    mean_CW, _ = contributions(decision, seen(features, decision, task.train_E, width), width)
+    shown = [
+        {"class": name, "nth": place + 1, "latent": int(latent)}
+        for name, mean_W in zip(task.classes, mean_CW, strict=True)
+        for place, latent in enumerate(_largest(mean_W, latents))
+    ]
+    shown += [{"class": name, "nth": None, "latent": latent} for latent in ids for name in task.classes]
+    return pl.DataFrame(shown, schema={"class": pl.String, "nth": pl.Int64, "latent": pl.Int64})
+
+
+def choose_sets(
     task: Task,
     decision: Decision,
     shards: list[Path],
@@ -30,35 +53,20 @@ def choose(
     hidden_ED: np.ndarray,
     norm_W: np.ndarray,
     *,
-    latents: int,
-    ids: list[int],
     k: int,
     draws: int,
-) -> dict[str, pl.DataFrame]:
-    """The latents to show, and the sets to take out of the model.
+) -> pl.DataFrame:
+    """The sets to take out of the model, a row each.
 
-    shown: per class the `latents` that add most to its decision, and those asked for by id, for each class.
-    sets: `nothing`; `probe`, the k that add most to the decision, whatever its sign; per class its k; `draws` random
-    ones that fire as often as those of `probe`, and as strongly (activation × norm of what they write); `difference`,
-    what the means of classes differ by; `all`.
+    `nothing`; `probe`, the k that add most to the decision, whatever its sign; per class its k; `draws` random ones
+    that fire as often as those of `probe`, and write as strongly (activation × norm of what a unit writes);
+    `difference`, what the means of classes differ by, as directions; `all`.
 
     Args:
         hidden_ED: mean hidden states where the SAE reads them. norm_W: norms of what a unit of each latent writes.
-
-    Raises:
-        TesseraError: an id is not below the width.
     """
     width, train_E = len(norm_W), task.train_E
-    beyond = [latent for latent in ids if latent >= width]
-    if beyond:
-        raise TesseraError(f"config key evidence.ids: {beyond[0]} is no latent of an SAE of {width}")
     mean_CW, size_CW = contributions(decision, seen(features, decision, train_E, width), width)
-    shown = [
-        {"class": name, "nth": place + 1, "latent": int(latent)}
-        for name, mean_W in zip(task.classes, mean_CW, strict=True)
-        for place, latent in enumerate(_largest(mean_W, latents))
-    ]
-    shown += [{"class": name, "nth": None, "latent": latent} for latent in ids for name in task.classes]
     top = _largest(size_CW.sum(axis=0), k)
     sets = [_set(NOTHING), _set(PROBE, latents=top)]
     sets += [_set(CLASS, name, latents=_largest(mean_W, k)) for name, mean_W in zip(task.classes, mean_CW, strict=True)]
@@ -73,8 +81,7 @@ def choose(
         sets.append(_set(RANDOM, draw=draw, latents=alive_W[alike]))
     sets.append(_set(DIFFERENCE, directions=_differences(task, hidden_ED)))
     sets.append(_set(ALL))
-    schema = {"class": pl.String, "nth": pl.Int64, "latent": pl.Int64}
-    return {"shown": pl.DataFrame(shown, schema=schema), "sets": pl.DataFrame(sets, schema=SETS)}
+    return pl.DataFrame(sets, schema=SETS)
 
 
 def _largest(score_W: np.ndarray, number: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import polars as pl
 from safetensors import safe_open
 
 from tessera.base import hive
-from tessera.evidence.choice import ALL, NOTHING, choose
+from tessera.evidence.choice import ALL, NOTHING, choose_sets, choose_shown
 from tessera.evidence.contexts import OFTEN, contexts, neutral_rate, peaks
 from tessera.evidence.decision import Decision, read_decision
 from tessera.evidence.latents import latent_table
@@ -72,14 +72,20 @@ class Place:
         return read_hidden([folder / paths.HIDDEN.format(**self.keys) for folder in self.folders], pooling)
 
 
-def weigh(place: Place, decoder: Path, *, latents: int, ids: list[int], k: int, draws: int) -> Frames:
-    """The table of latents, those to show, and the sets to take out of the model."""
+def weigh(place: Place, *, latents: int, ids: list[int]) -> Frames:
+    """The table of latents, and those to show."""
     decision = place.decision()
-    shards, features = place.latents(decision), place.pooled(decision)
+    features, width = place.pooled(decision), place.width
+    table = latent_table(place.task, decision, place.latents(decision), features, width)
+    return {"latents": table, "shown": choose_shown(place.task, decision, features, width, latents=latents, ids=ids)}
+
+
+def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFrame:
+    """The sets of latents to take out of the model."""
+    decision = place.decision()
+    files = place.latents(decision), place.pooled(decision)
     norm_W = np.linalg.norm(read_decoder(decoder, place.width), axis=1)
-    asked = {"latents": latents, "ids": ids, "k": k, "draws": draws}
-    chosen = choose(place.task, decision, shards, features, place.hidden("mean"), norm_W, **asked)
-    return {"latents": latent_table(place.task, decision, shards, features, place.width), **chosen}
+    return choose_sets(place.task, decision, *files, place.hidden("mean"), norm_W, k=k, draws=draws)
 
 
 def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number: int) -> Frames:

@@ -10,7 +10,7 @@ from tessera.study.config import filled
 from tessera.study.study import Study
 
 PARTS = {
-    "weigh_latents": ("latents", "shown", "sets"),
+    "weigh_latents": ("latents", "shown"),
     "read_contexts": ("contexts", "specificity"),
     "suffice": ("sufficiency", "suffices", "stability"),
     "need": ("ablations", "needed", "harm", "answers"),

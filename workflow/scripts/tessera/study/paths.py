@@ -21,6 +21,7 @@ TOKENS = "tokens.parquet"  # and there
 ABLATED = "hidden/set={set}/layer={layer}.parquet"  # in a folder of ablations
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
 EVIDENCE = "results/evidence/model={model}/layer={layer}/width={width}/data={data}/{part}.parquet"
+SETS = "results/evidence/model={model}/layer={layer}/width={width}/data={data}/sets.parquet"  # to take out of a model
 WRITES = "results/writes/model={model}/layer={layer}/width={width}/writes.parquet"
 ABLATIONS = "results/ablations/model={model}/layer={layer}/width={width}/data={data}/shard={shard}"
 ABROAD = "results/abroad/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}/abroad.parquet"
