@@ -1,0 +1,213 @@
+"""Evidence through the real workflow: from a tiny causal model and its SAE to latents, contexts, ablations, claims."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny
+import torch
+import yaml
+from runs import change, planned, snakemake
+from sae_lens import SAE
+from sae_lens.saes.sae import SAEMetadata
+from tessera.base.errors import TesseraError
+from tessera.results.catalogue import TABLES
+from tessera.results.evidence_entries import TABLES as OURS
+from tessera.study.config import load
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+MARKUP = "<script>alert(1)</script>"
+PLACE = "model=big/layer=1/width=96"
+TEXTS, SHARD = 120, 70
+
+
+def rows(seed: int) -> pl.DataFrame:
+    generator = np.random.default_rng(seed)
+    label = np.array(["wet", "dry"])[generator.integers(2, size=TEXTS)]
+    texts = [" ".join(generator.choice(tiny.WORDS, size=7)) for _ in range(TEXTS)]
+    told = [("rain" if one == "wet" else "moon") if generator.random() < 0.95 else "hill" for one in label]
+    texts = [f"{word} {text} {MARKUP} {word}" for word, text in zip(told, texts, strict=True)]
+    return pl.DataFrame({"text": texts, "label": label})
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("evidence")
+    tokenizer = tiny.make_tokenizer("llama")
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(tiny.make_config("llama", tokenizer)).save_pretrained(folder / "big")
+    tokenizer.save_pretrained(folder / "big")
+    tiny.save_sae(folder / "sae", "jumprelu", width=96, metadata=SAEMetadata(neuronpedia_id="big/1-own"))
+    rows(0).write_csv(folder / "here.csv")
+    rows(1).write_csv(folder / "there.csv")
+    prompts = rows(2).select(prompt="text").with_columns(good=pl.lit("the hill"), bad=pl.lit("a river"))
+    prompts.write_csv(folder / "prompts.csv")
+    pl.DataFrame({"latent": range(96), "text": [f"about {latent}" for latent in range(96)]}).write_csv(
+        folder / "names.csv"
+    )
+    config = {
+        "models": {
+            "big": {
+                "path": "big",
+                "max_tokens": 16,
+                "activation_dtype": "float32",
+                "saes": "own",
+                "passes": [{1: [96]}],
+            }
+        },
+        "saes": {"own": {"path": "sae", "explanations": "names.csv"}},
+        "datasets": {
+            "here": {"path": "here.csv"},
+            "there": {"path": "there.csv"},
+            "acts": {"path": "prompts.csv", "text": "prompt", "answered": {"model": "big", "choices": ["good", "bad"]}},
+        },
+        "transfers": {"across": {"sources": ["here"], "targets": ["there"]}},
+        "evidence": {
+            "places": ["big/1/96/here", "big/1/96/acts"],
+            "in_model": ["big/1/96/here", "big/1/96/acts"],
+            "ids": {"big/1/96/here": [3]},
+            "latents": 2,
+            "contexts": 6,
+            "k": 4,
+            "draws": 2,
+            "neutral": ["there"],
+        },
+        "shard_size": SHARD,
+        "grid": {"poolings": ["sum"], "thresholds": ["none"]},
+        "baselines": {"hidden": ["mean"], "tfidf": []},
+        "probe": {"C": [0.1, 1], "folds": 2, "resamples": 100},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+    snakemake(folder, "report")
+    return folder
+
+
+def table(study: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(study / f"results/tables/{name}.parquet")
+
+
+def test_every_table_of_evidence_is_there_and_has_rows(study):
+    for entry in OURS:
+        found = table(study, entry.name)
+        TABLES[entry.name].check(found.columns)
+        assert len(found), entry.name
+
+
+def test_claims_have_the_evidence(study):
+    claims = table(study, "claims")
+    for claim, number in (
+        ("4 latents suffice", 2),
+        ("4 latents necessary in the model", 2),
+        ("latents fire for their class in the target", 1),
+    ):
+        assert len(claims.filter(claim=claim)) == number, claim
+
+
+def raw_activations(study: Path, texts: list[str]) -> list[tuple[np.ndarray, list[tuple[int, int]]]]:
+    """Activations [T, W] and character spans of the content tokens, by plain transformers and SAELens."""
+    model = AutoModelForCausalLM.from_pretrained(study / "big").eval()
+    tokenizer, sae = AutoTokenizer.from_pretrained(study / "big"), SAE.load_from_disk(study / "sae")
+    found = []
+    for text in texts:
+        encoded = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=16)
+        with torch.no_grad():
+            ids = torch.tensor([encoded["input_ids"]])
+            state_TD = model(ids, output_hidden_states=True).hidden_states[2][0]
+            acts_TW = sae.encode(state_TD).numpy()
+        found.append((acts_TW[1:], encoded["offset_mapping"][1:]))  # without BOS
+    return found
+
+
+def test_contexts_are_those_of_the_raw_model(study):
+    contexts = table(study, "contexts").filter(pl.col("stratum").is_not_null(), data="here").sample(12, seed=0)
+    raw = raw_activations(study, contexts["text"].to_list())
+    for row, (acts_TW, spans) in zip(contexts.iter_rows(named=True), raw, strict=True):
+        fires = np.flatnonzero(acts_TW[:, row["latent"]])
+        assert [*zip(row["start"], row["end"], strict=True)] == [tuple(spans[token]) for token in fires]
+        assert row["activation"] == pytest.approx(acts_TW[fires, row["latent"]].tolist(), abs=1e-4)
+
+
+def test_contributions_are_those_of_the_raw_model(study):
+    examples = pl.read_parquet(study / "results/examples/data=here/examples.parquet")
+    test = examples.filter(split="test")
+    pooled_EW = np.stack([acts_TW.sum(axis=0) for acts_TW, _ in raw_activations(study, test["text"].to_list())])
+    place = {"features": "sae", "data": "here"}
+    weights = table(study, "coefficients").filter(pl.col("latent").is_not_null(), **place)
+    latents = table(study, "latents").filter(pl.col("class") == "wet", data="here")
+    both = latents.join(weights.select("latent", "scale", w="weight"), on="latent", how="inner")
+    assert len(both) > 30
+    expected = both["w"].to_numpy() * pooled_EW.mean(axis=0)[both["latent"].to_numpy()] / both["scale"].to_numpy()
+    assert both["contribution"].to_numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_text_that_holds_markup_stays_text(study):
+    page = (study / "results/report/contexts.html").read_text()
+    assert "alert(1)" in page and MARKUP not in page and "&lt;script&gt;" in page
+    assert page.count("<script") == 0
+
+
+def test_shown_latents_have_names_tokens_and_pages(study):
+    shown = table(study, "shown_latents").filter(data="here")
+    for row in shown.iter_rows(named=True):
+        assert row["explanation"] == f"about {row['latent']}" and row["neuronpedia"].endswith(
+            f"/big/1-own/{row['latent']}"
+        )
+        assert len(row["promoted"].split()) == 10
+    assert set(shown.filter(pl.col("nth").is_null())["latent"]) == {3}
+
+
+def test_taking_out_nothing_is_the_plain_pass_bit_for_bit(study):
+    for shard in (0, 1):
+        plain = study / f"results/activations/model=big/data=here/pass=0/shard={shard}/hidden/layer=1.parquet"
+        nothing = study / f"results/ablations/{PLACE}/data=here/shard={shard}/hidden/set=0/layer=1.parquet"
+        both = [pl.read_parquet(file, hive_partitioning=False).sort("example") for file in (plain, nothing)]
+        assert both[0].equals(both[1])
+
+
+def test_every_set_has_its_drop_at_every_later_layer_for_every_class(study):
+    drops = table(study, "ablations").filter(data="here")
+    assert set(drops["at_layer"]) == {1, 2, 3} and set(drops["kind"]) == {
+        "probe",
+        "class",
+        "random",
+        "difference",
+        "all",
+    }
+    assert set(drops["of"]) == {None, "wet", "dry"}
+    own = drops.filter(at_layer=1, states="computed")["drop"]
+    assert own.abs().max() == pytest.approx(0, abs=1e-9)  # there nothing is computed yet
+    assert table(study, "harm").filter(data="here", kind="all")["kl"][0] > 0
+
+
+def test_answers_change_where_the_model_answered(study):
+    answers = table(study, "ablated_answers")
+    assert set(answers["data"]) == {"acts"} and set(answers["choice"]) == {"good", "bad"}
+    assert answers.filter(kind="all")["change"].abs().min() > 0
+
+
+def test_what_is_shown_may_change_without_a_pass_of_the_model(study):
+    change(study, lambda config: config["evidence"].update(latents=3))
+    jobs = planned(study)
+    change(study, lambda config: config["evidence"].update(latents=2))
+    assert jobs["weigh_latents"] == 2 and not {"extract", "ablate", "choose_sets", "probe_sae"} & set(jobs)
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        (
+            {"places": ["nobody/1"]},
+            "evidence.places: 'nobody/1' names no SAE of a trained model; for example big/1/96",
+        ),
+        ({"places": ["big/1/96/here"], "in_model": ["big"]}, "evidence.in_model: 'big/1/96/there' is not in"),
+        ({"places": ["big"], "neutral": ["nowhere"]}, "evidence.neutral: the model 'big' does not read 'nowhere'"),
+    ],
+)
+def test_wrong_places_end_in_one_line(study, section, reason):
+    config = yaml.safe_load((study / "study.yaml").read_text()) | {"evidence": section}
+    config["models"]["big"]["path"] = str(study / "big")
+    config["saes"]["own"]["path"] = str(study / "sae")
+    with pytest.raises(TesseraError, match=re.escape(f"config key {reason}")):
+        load(config)
