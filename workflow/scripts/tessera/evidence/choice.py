@@ -25,7 +25,7 @@ SETS = {
 def choose_shown(
     task: Task, decision: Decision, features: Path, width: int, *, latents: int, ids: list[int]
 ) -> pl.DataFrame:
-    """The latents to show: per class the `latents` that add most to its decision, and those asked for by id.
+    """The latents to show: per class the `latents` that add most to telling it, and those asked for by id.
 
     Columns: class, nth (rank among the former; null of the latter, which are there for each class), latent.
 
@@ -35,11 +35,11 @@ def choose_shown(
     beyond = [latent for latent in ids if latent >= width]
     if beyond:
         raise TesseraError(f"config key evidence.ids: {beyond[0]} is no latent of an SAE of {width}")
-    mean_CW, _ = contributions(decision, seen(features, decision, task.train_E, width), width)
+    for_CW = _for_class(task, decision, features, width)[0]
     shown = [
         {"class": name, "nth": place + 1, "latent": int(latent)}
-        for name, mean_W in zip(task.classes, mean_CW, strict=True)
-        for place, latent in enumerate(_largest(mean_W, latents))
+        for name, for_W in zip(task.classes, for_CW, strict=True)
+        for place, latent in enumerate(_largest(for_W, latents))
     ]
     shown += [{"class": name, "nth": None, "latent": latent} for latent in ids for name in task.classes]
     return pl.DataFrame(shown, schema={"class": pl.String, "nth": pl.Int64, "latent": pl.Int64})
@@ -58,18 +58,18 @@ def choose_sets(
 ) -> pl.DataFrame:
     """The sets to take out of the model, a row each.
 
-    `nothing`; `probe`, the k that add most to the decision, whatever its sign; per class its k; `draws` random ones
-    that fire as often as those of `probe`, and write as strongly (activation × norm of what a unit writes);
+    `nothing`; `probe`, the k that add most to telling the classes; per class those that speak for it; `draws` random
+    ones that fire as often as those of `probe`, and write as strongly (activation × norm of what a unit writes);
     `difference`, what the means of classes differ by, as directions; `all`.
 
     Args:
         hidden_ED: mean hidden states where the SAE reads them. norm_W: norms of what a unit of each latent writes.
     """
     width, train_E = len(norm_W), task.train_E
-    mean_CW, size_CW = contributions(decision, seen(features, decision, train_E, width), width)
-    top = _largest(size_CW.sum(axis=0), k)
+    for_CW, all_W = _for_class(task, decision, features, width)
+    top = _largest(all_W, k)
     sets = [_set(NOTHING), _set(PROBE, latents=top)]
-    sets += [_set(CLASS, name, latents=_largest(mean_W, k)) for name, mean_W in zip(task.classes, mean_CW, strict=True)]
+    sets += [_set(CLASS, name, latents=_largest(for_W, k)) for name, for_W in zip(task.classes, for_CW, strict=True)]
     fired = firing(shards, task.label_E, train_E, len(task.classes), width)
     tokens_W = fired.tokens_WC.sum(axis=1)
     alive_W = np.flatnonzero(tokens_W)
@@ -82,6 +82,16 @@ def choose_sets(
     sets.append(_set(DIFFERENCE, directions=_differences(task, hidden_ED)))
     sets.append(_set(ALL))
     return pl.DataFrame(sets, schema=SETS)
+
+
+def _for_class(task: Task, decision: Decision, features: Path, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each latent adds to telling each class [C, W], 0 of those that speak against it; and to telling all [W].
+
+    A latent that fires everywhere adds much to every decision and tells nothing: so it is the gap that counts, as in
+    the attributions of SHIFT and TPP (arXiv 2411.18895).
+    """
+    added = contributions(decision, seen(features, decision, task.label_E, task.train_E, width), width)
+    return np.where(added.weights_CW > 0, added.gap_CW, 0), np.abs(added.gap_CW).sum(axis=0)
 
 
 def _largest(score_W: np.ndarray, number: int) -> np.ndarray:

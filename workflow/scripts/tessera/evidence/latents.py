@@ -69,47 +69,74 @@ def firing(shards: list[Path], label_E: np.ndarray, chosen_E: np.ndarray, classe
 
 @dataclass
 class Seen:
-    """What the probe sees of each latent on some rows: sum of its values, of their sizes, rows other than zero."""
+    """What the probe sees of each latent on some rows.
 
-    total_W: np.ndarray
+    total_WC: sum of its values in each class. size_W: of their sizes. rows_W: rows other than zero. of_C: rows of each
+    class.
+    """
+
+    total_WC: np.ndarray
     size_W: np.ndarray
     rows_W: np.ndarray
-    rows: int
+    of_C: np.ndarray
 
 
-def seen(features: Path, decision: Decision, chosen_E: np.ndarray, width: int) -> Seen:
+def seen(features: Path, decision: Decision, label_E: np.ndarray, chosen_E: np.ndarray, width: int) -> Seen:
     """Add up, over the chosen rows, what the probe of a decision sees of pooled features."""
-    total_W, size_W, rows_W = (np.zeros(width) for _ in range(3))
+    classes = len(decision.classes)
+    total, size_W, rows_W = np.zeros(width * classes), np.zeros(width), np.zeros(width)
     known_W = np.zeros(width, dtype=bool)
     known_W[decision.latents_K] = True
     for example_E, offsets_E, latents, values in feature_groups(features):
-        kept = np.repeat(chosen_E[example_E], np.diff(offsets_E))
+        example = np.repeat(example_E, np.diff(offsets_E))
+        kept = chosen_E[example]
         rows_W += np.bincount(latents[kept], minlength=width)
         kept &= known_W[latents]
         latent = latents[kept]
         value = decision.values(latent, values[kept])
-        total_W += np.bincount(latent, weights=value, minlength=width)
+        place = latent.astype(np.int64) * classes + label_E[example[kept]]
+        total += np.bincount(place, weights=value, minlength=len(total))
         size_W += np.bincount(latent, weights=np.abs(value), minlength=width)
-    return Seen(total_W, size_W, rows_W, int(chosen_E.sum()))
+    return Seen(total.reshape(width, classes), size_W, rows_W, np.bincount(label_E[chosen_E], minlength=classes))
 
 
-def contributions(decision: Decision, seen: Seen, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """What each latent adds to the decision for each class [C, W]: mean, and mean of its size, over the rows seen."""
+@dataclass
+class Contributions:
+    """What each latent adds to the decision for each class, over the rows seen.
+
+    mean_CW, size_CW: mean, and mean of its size. gap_CW: mean on rows of the class, less that on all others: what it
+    adds to telling the class. weights_CW: of the probe.
+    """
+
+    mean_CW: np.ndarray
+    size_CW: np.ndarray
+    gap_CW: np.ndarray
+    weights_CW: np.ndarray
+
+
+def contributions(decision: Decision, seen: Seen, width: int) -> Contributions:
+    """Weight × value, of what the probe sees."""
     weights_CW = np.zeros((len(decision.classes), width))
     weights_CW[:, decision.latents_K] = decision.weights_CK
-    return weights_CW * seen.total_W / seen.rows, np.abs(weights_CW) * seen.size_W / seen.rows
+    rows, total_CW = max(1, seen.of_C.sum()), seen.total_WC.T
+    inside_CW = total_CW / np.maximum(1, seen.of_C)[:, None]
+    outside_CW = (total_CW.sum(axis=0) - total_CW) / np.maximum(1, rows - seen.of_C)[:, None]
+    return Contributions(
+        mean_CW=weights_CW * total_CW.sum(axis=0) / rows,
+        size_CW=np.abs(weights_CW) * seen.size_W / rows,
+        gap_CW=weights_CW * (inside_CW - outside_CW),
+        weights_CW=weights_CW,
+    )
 
 
 def latent_table(task: Task, decision: Decision, shards: list[Path], features: Path, width: int) -> pl.DataFrame:
-    """A row per class and latent that fires on the test split, ranked in three ways."""
+    """A row per class and latent that fires on the test split, ranked in four ways."""
     test_E = task.split_E == "test"
     fired = firing(shards, task.label_E, test_E, len(task.classes), width)
-    seen_test = seen(features, decision, test_E, width)
-    mean_CW, size_CW = contributions(decision, seen_test, width)
+    seen_test = seen(features, decision, task.label_E, test_E, width)
+    added = contributions(decision, seen_test, width)
     fires_W = np.flatnonzero((fired.texts_WC.sum(axis=1) > 0) | (seen_test.rows_W > 0))
     auc_CW, error_CW = _aucs(features, task, test_E, seen_test.rows_W.astype(np.int64))
-    weights_CW = np.zeros_like(mean_CW)
-    weights_CW[:, decision.latents_K] = decision.weights_CK
     parts = []
     for number, name in enumerate(task.classes):
         auc_W, error_W = auc_CW[number, fires_W], error_CW[number, fires_W]
@@ -121,12 +148,14 @@ def latent_table(task: Task, decision: Decision, shards: list[Path], features: P
             "roc_auc": auc_W,
             "roc_auc_low": np.clip(auc_W - half_W, 0, 1),
             "roc_auc_high": np.clip(auc_W + half_W, 0, 1),
-            "weight": weights_CW[number, fires_W],
-            "contribution": mean_CW[number, fires_W],
-            "absolute_contribution": size_CW[number, fires_W],
+            "weight": added.weights_CW[number, fires_W],
+            "contribution": added.mean_CW[number, fires_W],
+            "absolute_contribution": added.size_CW[number, fires_W],
+            "contribution_gap": added.gap_CW[number, fires_W],
             "rank_roc_auc": _rank(np.abs(auc_W - 0.5)),
-            "rank_contribution": _rank(mean_CW[number, fires_W]),
-            "rank_absolute_contribution": _rank(size_CW[number, fires_W]),
+            "rank_contribution": _rank(added.mean_CW[number, fires_W]),
+            "rank_absolute_contribution": _rank(added.size_CW[number, fires_W]),
+            "rank_contribution_gap": _rank(added.gap_CW[number, fires_W]),
         }
         parts.append(pl.DataFrame(frame))
     cell = [pl.lit(value).alias(axis) for axis, value in decision.cell.items()]

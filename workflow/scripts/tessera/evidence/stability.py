@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.evidence.sufficiency import Basis
+from tessera.evidence.sufficiency import Basis, most_telling
 from tessera.matching.correlation import correlate, one_to_one
 from tessera.probes.fit import fit_at
 from tessera.probes.task import Task
@@ -31,10 +31,8 @@ def jaccard(sets: Sets) -> float:
 
 
 def top(train_EK: sp.csr_array, label_E: np.ndarray, task: Task, C: float, k: int) -> set[int]:
-    """The k columns that add most to the decision of a probe of that C, by mean size over its training rows."""
-    probe = fit_at(train_EK, label_E, task.classes, C)
-    size_K = np.asarray(abs(train_EK).mean(axis=0)).ravel() * np.abs(probe.weights_CK).sum(axis=0)
-    return {*map(int, np.argsort(-size_K, kind="stable")[:k])}
+    """The k columns that add most to telling the classes by a probe of that C, on its training rows."""
+    return {*map(int, most_telling(train_EK, label_E, fit_at(train_EK, label_E, task.classes, C))[:k])}
 
 
 def stability(basis: Basis, tasks: list[Task], seeds: list[Basis], k: int) -> pl.DataFrame:

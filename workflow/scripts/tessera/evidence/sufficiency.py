@@ -46,9 +46,8 @@ class Basis:
 
     @cached_property
     def order_K(self) -> np.ndarray:
-        """By the mean size of what each column adds to the decision on training rows."""
-        size_K = np.asarray(abs(self.train_EK).mean(axis=0)).ravel() * np.abs(self.probe.weights_CK).sum(axis=0)
-        return np.argsort(-size_K, kind="stable")
+        """By what each column adds to telling the classes, on training rows."""
+        return most_telling(self.train_EK, self.task.label_E[self.task.train_E], self.probe)
 
     def fit(self, columns_K: np.ndarray) -> Probe:
         """The probe on some columns alone, at the same C."""
@@ -88,6 +87,18 @@ MEASURES: dict[str, Callable[[Basis, np.ndarray], np.ndarray]] = {
     ZEROED: Basis.zeroed,
     REFITTED: Basis.refitted,
 }
+
+
+def most_telling(train_EK: Features, label_E: np.ndarray, probe: Probe) -> np.ndarray:
+    """Columns by |weight × (mean on rows of a class − mean on all others)|, summed over classes; the largest first."""
+    weights_CK = np.vstack([probe.weights_CK] * 2) if len(probe.classes) == 2 else probe.weights_CK
+    total_K, tells_K = np.asarray(train_EK.sum(axis=0)).ravel(), np.zeros(train_EK.shape[1])
+    for number, weights_K in enumerate(weights_CK):
+        is_E = label_E == number
+        inside_K = np.asarray(train_EK[is_E].sum(axis=0)).ravel()
+        outside_K = (total_K - inside_K) / max(1, (~is_E).sum())
+        tells_K += np.abs(weights_K * (inside_K / max(1, is_E.sum()) - outside_K))
+    return np.argsort(-tells_K, kind="stable")
 
 
 def basis_of_latents(task: Task, decision: Decision, features_EW: sp.csr_array) -> Basis:

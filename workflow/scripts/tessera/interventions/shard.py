@@ -12,7 +12,7 @@ from tessera.models.answers import answer
 from tessera.models.text import TextModel
 
 STEPS = 4  # later layers that are read, in about equal steps, the last among them
-OTHERS = 100  # other texts at most, all shards together
+OTHERS = 32  # other texts at most, all shards together
 DIVERGENCE = {"set": pl.Int64, "texts": pl.Int64, "tokens": pl.Int64, "kl": pl.Float64}
 ANSWERS = {
     "set": pl.Int64,

@@ -74,22 +74,22 @@ def ids(study: Study, model: str, layer: str, width: str, data: str) -> list[int
     return sorted({latent for some in found for latent in some})
 
 
-def neutral(study: Study, model: str, width: str) -> list[str]:
-    """The data sets of neutral texts: those of the config, else what the SAE was trained on here, where it is read."""
+def neutral(study: Study, model: str, width: str, data: str) -> list[str]:
+    """The data sets of neutral texts: those of the config, else the others that the SAE was trained on here."""
     named = study.evidence.get("neutral", entry(study, model, width).get("train", {}).get("texts", []))
-    return [data for data in named if data in study.data_of(model)]
+    named = [one for one in named if one != data] or named
+    return [one for one in named if one in study.data_of(model)]
 
 
-def neutral_shards(study: Study, model: str, layer: str, width: str) -> list[str]:
+def neutral_shards(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
     """Their activations."""
     place = {"model": model, "layer": layer, "width": width}
-    return [file for data in neutral(study, model, width) for file in shards_of(study, data=data, **place)]
+    return [file for one in neutral(study, model, width, data) for file in shards_of(study, data=one, **place)]
 
 
 def other_texts(study: Study, model: str, width: str, data: str) -> list[str]:
-    """The examples of neutral texts other than those of the data set; its own where there are no others."""
-    found = [one for one in neutral(study, model, width) if one != data] or [data]
-    return [paths.EXAMPLES.format(data=one) for one in found]
+    """The examples of neutral texts; the data set's own where there are none."""
+    return [paths.EXAMPLES.format(data=one) for one in neutral(study, model, width, data) or [data]]
 
 
 def shown(study: Study, model: str, layer: str, width: str) -> list[str]:

@@ -23,7 +23,7 @@ STATES = {"whole": "hidden states, whole", "computed": "beside what is taken out
 
 
 def contributions(shown: pl.DataFrame) -> plt.Figure:
-    """A bar per class and shown latent: what it adds to the decision for the class, on test texts; with its name."""
+    """A bar per class and shown latent: what it adds to telling the class, on test texts; with its name."""
     shown = shown.filter(pl.col("nth").is_not_null())
     names = shown["class"].unique(maintain_order=True).to_list()
     sizes = [len(shown.filter(pl.col("class") == name)) for name in names]
@@ -35,12 +35,12 @@ def contributions(shown: pl.DataFrame) -> plt.Figure:
         )  # fmt: skip
         for axis, name, (colour, _) in zip(axes.flat, names, map(look, range(len(names))), strict=True):
             rows = shown.filter(pl.col("class") == name)
-            axis.barh(range(len(rows)), rows["contribution"], color=colour, height=0.7)
+            axis.barh(range(len(rows)), rows["contribution_gap"], color=colour, height=0.7)
             axis.set_yticks(range(len(rows)), [_named(row) for row in rows.iter_rows(named=True)])
             axis.set_ylim(len(rows) - 0.4, -0.6)
             axis.axvline(0, color="0.5", lw=0.6)
             axis.set_title(f"class {name}", loc="left")
-        axes.flat[-1].set_xlabel("mean contribution to the decision on test texts")
+        axes.flat[-1].set_xlabel("contribution to the decision on test texts of the class, less that on others")
     return figure
 
 

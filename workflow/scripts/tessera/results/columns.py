@@ -158,10 +158,12 @@ COLUMNS = {
     "contribution": "what the latent adds to the decision for the class: weight × the value that the probe sees, the "
     "mean over test texts; with the intercept, the latents add up to the mean decision",
     "absolute_contribution": "mean size of it",
+    "contribution_gap": "what it adds to telling the class: contribution on texts of the class, less that on others",
     "rank_roc_auc": "rank of the latent by the distance of roc_auc from .5; 1: the largest",
     "rank_contribution": "rank by contribution",
     "rank_absolute_contribution": "rank by absolute_contribution",
-    "nth": "rank of the latent among those that add most to the decision for the class on training texts, by which "
+    "rank_contribution_gap": "rank by contribution_gap",
+    "nth": "rank of the latent among those that speak for the class, by contribution_gap on training texts, by which "
     "they are chosen; none: asked for by number",
     "separation": "share of the class among held-out texts that fire the latent, less that among those that do not; "
     "one text of each group",

@@ -34,7 +34,7 @@ def _shown(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """The latents that are shown: how they do, how specific they are, what they write, what they are called."""
     on = [*PLACE, "class", "latent"]
     told = found["latents"].select(*on, "roc_auc", "roc_auc_low", "roc_auc_high", "firing_texts", "firing_texts_others",
-                                   "contribution", "absolute_contribution")  # fmt: skip
+                                   "contribution", "absolute_contribution", "contribution_gap")  # fmt: skip
     shown = found["specificity"].join(told, on=on, how="left", maintain_order="left")
     named = shown.join(found["writes"], on=["model", "layer", "width", "latent"], how="left", maintain_order="left")
     return _as("shown_latents", named.with_columns(pl.col(LISTED).list.join(" ")))
@@ -67,11 +67,15 @@ def _harm(harm: pl.DataFrame) -> pl.DataFrame:
 
 def _answers(answers: pl.DataFrame) -> pl.DataFrame:
     """Mean change of each choice's log-probability, over prompts, and over draws."""
-    return answers.group_by(*PLACE, "kind", "class", "choice", maintain_order=True).agg(
-        pl.col("before", "after").mean(),
-        change=(pl.col("after") - pl.col("before")).mean(),
-        change_error=(pl.col("after") - pl.col("before")).std() / pl.len().sqrt(),
-        turned=pl.col("turned").mean(),
-        prompts=pl.col("example").n_unique(),
-        draws=pl.col("draw").n_unique(),
+    by = [*PLACE, "kind", "class", "choice"]
+    of_prompt = answers.group_by(*by, "example", maintain_order=True).agg(
+        pl.col("before", "after", "turned").mean(), draws=pl.col("draw").n_unique()
+    )
+    change = pl.col("after") - pl.col("before")
+    return of_prompt.group_by(by, maintain_order=True).agg(
+        pl.col("before", "after", "turned").mean(),
+        change=change.mean(),
+        change_error=change.std() / pl.len().sqrt(),
+        prompts=pl.len(),
+        draws=pl.col("draws").max(),
     )
