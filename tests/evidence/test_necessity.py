@@ -48,12 +48,13 @@ def states_of(labels, read: bool):
     return states
 
 
-def drop(drops: pl.DataFrame, kind: str, layer: int, states: str) -> float:
-    return drops.filter(pl.col("of").is_null(), kind=kind, at_layer=layer, states=states)["drop"][0]
+def drop(drops: pl.DataFrame, kind: str, layer: int, states: str, metric: str = "macro_f1") -> float:
+    found = drops.filter(pl.col("of").is_null(), kind=kind, at_layer=layer, states=states, metric=metric)
+    return found["drop"][0]
 
 
 def verdict(needed: pl.DataFrame) -> str:
-    rows = needed.with_columns(claim=pl.lit("necessary"), on=pl.lit("here"), metric=pl.lit("macro_f1"))
+    rows = needed.with_columns(claim=pl.lit("necessary"), on=pl.lit("here"))
     return judge([], joined=of_evidence(rows))["verdict"][0]
 
 
@@ -64,6 +65,18 @@ def test_what_later_layers_read_is_necessary():
     assert drop(drops, "random", 3, COMPUTED) == pytest.approx(0, abs=0.05)
     assert verdict(needed) == "holds"
     assert drops.filter(kind="random")["draws"].unique().to_list() == [2]
+
+
+def test_a_shift_alone_makes_nothing_necessary():
+    """Taken out, the latents shift every text alike: macro F1 falls, and nothing is lost."""
+    states = states_of(LABELS, read=True)
+
+    def shifted(number: int, layer: int) -> np.ndarray:
+        return states(0, layer) + (30.0 if number == 1 else 0.0) * np.eye(D, dtype=np.float32)[5]
+
+    drops, needed = necessity(task(), SETS_OF, SPANS, [3], shifted)
+    assert drop(drops, "probe", 3, COMPUTED) > 0.3 and drop(drops, "probe", 3, COMPUTED, "roc_auc") == 0
+    assert verdict(needed) == "undecided"
 
 
 def test_what_later_layers_only_carry_on_is_not():
@@ -81,7 +94,7 @@ def test_all_latents_have_no_complement():
 def test_every_class_is_measured():
     labels = ["a", "b", "c"] * 60
     drops, _ = necessity(task(labels), SETS_OF, SPANS, [3], states_of(labels, read=True))
-    assert drops.filter(kind="probe", states=WHOLE)["of"].to_list() == [None, "a", "b", "c"]
+    assert drops.filter(kind="probe", states=WHOLE, metric="roc_auc")["of"].to_list() == [None, "a", "b", "c"]
 
 
 def test_shuffled_labels_make_nothing_necessary():

@@ -176,6 +176,7 @@ def test_every_set_has_its_drop_at_every_later_layer_for_every_class(study):
         "all",
     }
     assert set(drops["of"]) == {None, "wet", "dry"}
+    assert set(drops["metric"]) == {"macro_f1", "roc_auc"}
     own = drops.filter(at_layer=1, states="computed")["drop"]
     assert own.abs().max() == pytest.approx(0, abs=1e-9)  # there nothing is computed yet
     assert table(study, "harm").filter(data="here", kind="all")["kl"][0] > 0
@@ -201,7 +202,7 @@ def test_what_is_shown_may_change_without_a_pass_of_the_model(study):
             {"places": ["nobody/1"]},
             "evidence.places: 'nobody/1' names no SAE of a trained model; for example big/1/96",
         ),
-        ({"places": ["big/1/96/here"], "in_model": ["big"]}, "evidence.in_model: 'big/1/96/there' is not in"),
+        ({"places": ["big/1/96/here"], "in_model": ["big"]}, "evidence.in_model: 'big/1/96/acts' is not in"),
         ({"places": ["big"], "neutral": ["nowhere"]}, "evidence.neutral: the model 'big' does not read 'nowhere'"),
     ],
 )

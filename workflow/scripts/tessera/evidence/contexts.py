@@ -77,6 +77,21 @@ def contexts(
     return together.join(listed, on=["latent", "example"], how="left").sort(order, maintain_order=True)
 
 
+def fires_on(found: pl.DataFrame, number: int = 5) -> pl.DataFrame:
+    """Latent and fires_on: the tokens that fire it in its contexts, those of the largest summed activation first."""
+    columns = ["piece", "start", "end", "activation"]
+    tokens = found.select("latent", "text", *columns).explode(columns).drop_nulls("activation")
+    length = pl.col("end") - pl.col("start")
+    surface = pl.coalesce("piece", pl.col("text").str.slice(pl.col("start"), length)).str.strip_chars()
+    sums = (
+        tokens.select("latent", "activation", token=surface)
+        .filter(pl.col("token") != "")
+        .group_by("latent", "token", maintain_order=True)
+    )
+    ordered = sums.agg(pl.col("activation").sum()).sort("activation", descending=True, maintain_order=True)
+    return ordered.group_by("latent", maintain_order=True).agg(fires_on=pl.col("token").head(number).str.join(" "))
+
+
 def stratified(task: Task, largest_E: np.ndarray, number: int, seed: int) -> list[tuple[int, int]]:
     """Up to `number` texts and their strata: the largest, then strata and classes in turn, near-duplicates once."""
     generator = np.random.default_rng([task.seed, seed])

@@ -14,12 +14,13 @@ from tessera.evidence.choice import ALL, NOTHING, PROBE, RANDOM
 from tessera.evidence.sufficiency import DIFFERENCE, difference
 from tessera.features.spaces import Standardised
 from tessera.probes.fit import Folds, Probe, fit_at, fit_probe
-from tessera.probes.influence import f1, macro_f1, summed
+from tessera.probes.influence import f1, macro_f1, roc_auc, summed
 from tessera.probes.metrics import LEVEL
 from tessera.probes.task import Task
 from tessera.probes.verdicts import Scored, contrast
 
 WHOLE, COMPUTED = "whole", "computed"
+METRICS = ("macro_f1", "roc_auc")  # the former falls where a decision is shifted too, the latter only where it is lost
 SCHEMA = {
     "kind": pl.String,
     "class": pl.String,
@@ -27,8 +28,9 @@ SCHEMA = {
     "at_layer": pl.Int64,
     "states": pl.String,
     "of": pl.String,
-    "f1_before": pl.Float64,
-    "f1_after": pl.Float64,
+    "metric": pl.String,
+    "before": pl.Float64,
+    "after": pl.Float64,
     "drop": pl.Float64,
     "drop_low": pl.Float64,
     "drop_high": pl.Float64,
@@ -46,9 +48,9 @@ def necessity(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What probes of later layers lose on the test split, per set that was taken out, layer and class.
 
-    drops: a row per kind of set (and class whose latents it has; random draws together), layer, states and `of`, the
-    class that is measured (null: macro F1). differences: how much more is lost by the latents of the probe than by
-    random ones, in what the last layer computed.
+    drops: a row per kind of set (and class whose latents it has; random draws together), layer, states, metric and
+    `of`, the class that is measured (null: the mean over classes). differences: how much more is lost by the latents of
+    the probe than by random ones, in what the last layer computed, by either metric.
 
     Args:
         sets: as `choice.choose` left them; spans: number of a set → orthonormal rows that span what it takes out.
@@ -57,7 +59,7 @@ def necessity(
     """
     numbers = {name: index for index, name in enumerate(sets["set"])}
     asked = sets.with_row_index("number").filter(pl.col("kind") != NOTHING)
-    rows, last = [], {}
+    rows, last, examples = [], {}, int((task.split_E == "test").sum())
     for layer in layers:
         plain_ED = states(numbers[NOTHING], layer)
         probe_C = _fit(task, plain_ED)
@@ -70,20 +72,22 @@ def necessity(
             for measure, pair in told.items():
                 found.setdefault((one["kind"], one["class"], measure), []).append((one, pair))
         for (kind, name, measure), draws in found.items():
-            of_all = [_scored(task, [pair for _, pair in draws], None)]
-            of_all += [_scored(task, [pair for _, pair in draws], number) for number in range(len(task.classes))]
-            latents = draws[0][0]["latents"]
+            latents, pairs = draws[0][0]["latents"], [pair for _, pair in draws]
             about = {"kind": kind, "class": name, "latents": None if latents is None else len(latents)}
             about |= {"at_layer": layer, "states": measure}
-            for of, (before, after) in zip([None, *task.classes], of_all, strict=True):
-                rows.append(about | {"of": of} | _drop(before, after, int((task.split_E == "test").sum())))
-            last[kind, name, measure] = of_all[0]
+            for metric in METRICS:
+                for of, number in zip([None, *task.classes], [None, *range(len(task.classes))], strict=True):
+                    before, after = _scored(task, pairs, number, metric)
+                    rows.append(about | {"of": of, "metric": metric} | _drop(before, after, examples))
+                    if of is None:
+                        last[kind, name, measure, metric] = _lost(before, after)
     differences = []
-    if all((kind, None, COMPUTED) in last for kind in (PROBE, RANDOM)):
-        probe, random = (_lost(*last[kind, None, COMPUTED]) for kind in (PROBE, RANDOM))
-        examples = int((task.split_E == "test").sum())
-        differences.append(difference("random latents", contrast(probe, random), random, examples))
-    return pl.DataFrame(rows, schema=SCHEMA), pl.DataFrame(differences, schema=DIFFERENCE)
+    for metric in METRICS:
+        probe, random = (last.get((kind, None, COMPUTED, metric)) for kind in (PROBE, RANDOM))
+        if probe is not None and random is not None:
+            row = difference("random latents", contrast(probe, random), random, examples)
+            differences.append(row | {"metric": metric})
+    return pl.DataFrame(rows, schema=SCHEMA), pl.DataFrame(differences, schema=DIFFERENCE | {"metric": pl.String})
 
 
 def _fit(task: Task, states_ED: np.ndarray) -> tuple[Probe, Standardised]:
@@ -97,10 +101,10 @@ def _fit(task: Task, states_ED: np.ndarray) -> tuple[Probe, Standardised]:
 def _told(
     task: Task, plain_ED: np.ndarray, taken_ED: np.ndarray, probe: Probe, space: Standardised
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Classes that a probe tells on the test split, with the latents in the model and without."""
+    """Class probabilities that a probe gives on the test split, with the latents in the model and without."""
     test_E = task.split_E == "test"
-    before, after = (probe.probabilities(space.apply(states[test_E])).argmax(axis=1) for states in (plain_ED, taken_ED))
-    return before, after
+    before_EC, after_EC = (probe.probabilities(space.apply(states[test_E])) for states in (plain_ED, taken_ED))
+    return before_EC, after_EC
 
 
 def _beside(
@@ -113,22 +117,27 @@ def _beside(
     return _told(task, plain_ED, taken_ED, probe, space)
 
 
-def _scored(task: Task, pairs: list[tuple], number: int | None) -> tuple[Scored, Scored]:
-    """F1 (of one class, or macro) before and after, a value per draw."""
+def _scored(task: Task, pairs: list[tuple], number: int | None, metric: str) -> tuple[Scored, Scored]:
+    """A metric (of one class, or the mean over classes) before and after, a value per draw."""
     test_E = task.split_E == "test"
     label_E = task.label_E[test_E]
     group_E = np.unique(task.examples["group"].to_numpy()[test_E], return_inverse=True)[1]
     drawn = frozenset(["random"] if len(pairs) > 1 else [])
     sides = []
     for side in range(2):
-        found = []
-        for pair in pairs:
-            told_E = pair[side]
-            scored = macro_f1(label_E, told_E) if number is None else f1(label_E == number, told_E == number)
-            found.append((scored[0], summed(scored[1], group_E, int(group_E.max()) + 1)))
-        influence_RG = np.mean([influence for _, influence in found], axis=0)[None]
+        found = [_one(label_E, pair[side], number, metric) for pair in pairs]
+        influence_RG = np.mean([summed(one, group_E, int(group_E.max()) + 1) for _, one in found], axis=0)[None]
         sides.append(Scored(np.array([[value] for value, _ in found]), influence_RG, drawn))
     return sides[0], sides[1]
+
+
+def _one(label_E: np.ndarray, told_EC: np.ndarray, number: int | None, metric: str) -> tuple[float, np.ndarray]:
+    if metric == "macro_f1":
+        said_E = told_EC.argmax(axis=1)
+        return macro_f1(label_E, said_E) if number is None else f1(label_E == number, said_E == number)
+    if number is None:
+        return roc_auc(label_E, told_EC)
+    return roc_auc((label_E == number).astype(int), np.stack([1 - told_EC[:, number], told_EC[:, number]], axis=1))
 
 
 def _lost(before: Scored, after: Scored) -> Scored:
@@ -139,7 +148,7 @@ def _lost(before: Scored, after: Scored) -> Scored:
 def _drop(before: Scored, after: Scored, examples: int) -> dict:
     effect = contrast(before, after)
     low, high = effect.interval(LEVEL)
-    ends = {"f1_before": before.value_DR.mean(), "f1_after": after.value_DR.mean(), "drop": effect.difference}
+    ends = {"before": before.value_DR.mean(), "after": after.value_DR.mean(), "drop": effect.difference}
     return ends | {"drop_low": low, "drop_high": high, "draws": len(before.value_DR), "examples": examples}
 
 

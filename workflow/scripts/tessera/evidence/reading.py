@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from tessera.base import hive
 from tessera.evidence.choice import ALL, NOTHING, choose_sets, choose_shown
-from tessera.evidence.contexts import OFTEN, contexts, neutral_rate, peaks
+from tessera.evidence.contexts import OFTEN, contexts, fires_on, neutral_rate, peaks
 from tessera.evidence.decision import Decision, read_decision
 from tessera.evidence.latents import latent_table
 from tessera.evidence.necessity import necessity, span
@@ -104,6 +104,7 @@ def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number:
     else:
         specific = specific.with_columns(neutral_rate=pl.lit(None, pl.Float64))
     found = contexts(place.task, shards, tokens, place.pooled(decision), largest_EL, latents, number)
+    specific = specific.join(fires_on(found), on="latent", how="left", maintain_order="left")
     return {"contexts": found, "specificity": specific.with_columns(unspecific=pl.col("neutral_rate") > OFTEN)}
 
 

@@ -19,6 +19,7 @@ KINDS = {
     "difference": "difference of class means",
     "all": "all latents",
 }
+METRICS = {"macro_f1": "macro F1", "roc_auc": "ROC AUC"}
 STATES = {"whole": "hidden states, whole", "computed": "beside what is taken out"}
 
 
@@ -45,9 +46,8 @@ def contributions(shown: pl.DataFrame) -> plt.Figure:
 
 
 def _named(row: dict) -> str:
-    """A latent's number, and what it is called, or else what it promotes."""
-    tokens = " ".join((row["promoted"] or "").split()[:5])
-    name = row["explanation"] or (f"→ {tokens}" if tokens else "")
+    """A latent's number, and what it is called, or else the tokens that fire it."""
+    name = row["explanation"] or row["fires_on"] or ""
     name = "".join(sign if sign.isprintable() else " " for sign in name).replace("$", r"\$")
     name = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
     return f"{name}  {row['latent']}{'*' if row['unspecific'] else ''}"
@@ -71,6 +71,7 @@ def sufficiency(curves: pl.DataFrame) -> plt.Figure:
                         curve["k"], curve["macro_f1_low"], curve["macro_f1_high"], color=colour, alpha=0.12, lw=0
                     )
             axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter("{x:.0f}")
             axis.set_title(measure)
             axis.set_xlabel("k")
         axes.flat[0].set_ylabel("macro F1 on the test split")
@@ -80,25 +81,34 @@ def sufficiency(curves: pl.DataFrame) -> plt.Figure:
 
 
 def ablation(drops: pl.DataFrame) -> plt.Figure:
-    """What probes of later layers lose, by layer: whole hidden states, and what later layers computed."""
+    """What probes of later layers lose, by layer: whole hidden states, and what later layers computed; two metrics."""
     macro = drops.filter(pl.col("of").is_null() & pl.col("class").is_null())
+    layers = macro["at_layer"].unique().sort().to_list()
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(STATES), figsize=(2 * COLUMN, 2.1), sharex=True, sharey=True)
-        for axis, (states, title) in zip(axes.flat, STATES.items(), strict=True):
-            axis.axhline(0, color="0.5", lw=0.6)
-            here = macro.filter(states=states)
-            for number, (kind, label) in enumerate(KINDS.items()):
-                curve = here.filter(kind=kind).sort("at_layer")
-                colour, marker = look(number)
-                ends = [curve["drop"] - curve["drop_low"], curve["drop_high"] - curve["drop"]]
-                place = curve["at_layer"].to_numpy() + 0.12 * (number - 1.5)
-                axis.errorbar(
-                    place, curve["drop"], yerr=np.clip(np.array([end.to_numpy() for end in ends]), 0, None),
-                    color=colour, marker=marker, elinewidth=0.6, label=label,
-                )  # fmt: skip
-            axis.set_title(title)
+        figure, axes = plt.subplots(
+            len(METRICS), len(STATES), figsize=(2 * COLUMN, 3.2), sharex=True, sharey=True, squeeze=False
+        )
+        for row, (metric, label) in zip(axes, METRICS.items(), strict=True):
+            row[0].set_ylabel(f"{label} lost")
+            for axis, (states, title) in zip(row, STATES.items(), strict=True):
+                _drops(axis, macro.filter(metric=metric, states=states), max(1, layers[-1] - layers[0]))
+                axis.set_title(title if row is axes[0] else "")
+                axis.set_xticks(layers)
+        for axis in axes[-1]:
             axis.set_xlabel("layer whose hidden states are probed")
-        axes.flat[0].set_ylabel("macro F1 lost")
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.0)
     return figure
+
+
+def _drops(axis: plt.Axes, drops: pl.DataFrame, span: int) -> None:
+    """A line per kind of set, side by side."""
+    axis.axhline(0, color="0.5", lw=0.6)
+    for number, (kind, label) in enumerate(KINDS.items()):
+        curve = drops.filter(kind=kind).sort("at_layer")
+        colour, marker = look(number)
+        ends = np.vstack([curve["drop"] - curve["drop_low"], curve["drop_high"] - curve["drop"]])
+        axis.errorbar(
+            curve["at_layer"].to_numpy() + span / 100 * (number - 1.5), curve["drop"], yerr=np.clip(ends, 0, None),
+            color=colour, marker=marker, elinewidth=0.6, label=label,
+        )  # fmt: skip

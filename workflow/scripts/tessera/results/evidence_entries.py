@@ -35,7 +35,9 @@ TABLES = (
         "latent that adds most to the decision for a class, or is asked for: how specific, what it writes, its name",
         (
             *EVIDENCE,
-            *names("class nth latent explanation neuronpedia promoted suppressed contribution_gap contribution"),
+            *names(
+                "class nth latent explanation fires_on neuronpedia promoted suppressed contribution_gap contribution"
+            ),
             *names("absolute_contribution firing_texts firing_texts_others"),
             *intervals("roc_auc", "separation"),
             *names("separation_p separation_level separation_texts neutral_rate unspecific"),
@@ -92,7 +94,7 @@ TABLES = (
         "what is taken out of the model × later layer × class: what a probe of its hidden states loses",
         (
             *EVIDENCE,
-            *names("kind class latents at_layer states of f1_before f1_after"),
+            *names("kind class latents at_layer states of metric before after"),
             *intervals("drop"),
             *names("draws examples"),
         ),

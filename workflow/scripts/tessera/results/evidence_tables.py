@@ -47,7 +47,7 @@ def _claims(found: dict[str, pl.DataFrame], k: int) -> list[pl.DataFrame]:
     ]
     if "needed" in found:
         claim = pl.lit(f"{k} latents necessary in the model")
-        parts.append(found["needed"].with_columns(claim=claim, on=CELL_OF, metric=pl.lit("macro_f1")))
+        parts.append(found["needed"].with_columns(claim=claim, on=CELL_OF))
     if "abroad" in found:
         on = pl.format("{}/{}/{}: {} → {}", "model", "layer", "width", "source", "target")
         claim = pl.lit("latents fire for their class in the target")
