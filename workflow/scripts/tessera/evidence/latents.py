@@ -18,7 +18,7 @@ from tessera.probes.metrics import LEVEL
 from tessera.probes.task import Task
 from tessera.probes.verdicts import quantile
 
-ENTRIES = 8_000_000  # activations of texts whose ranks are taken at once
+ENTRIES = 4_000_000  # activations of texts whose ranks are taken at once
 
 
 @dataclass
