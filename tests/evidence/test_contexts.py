@@ -78,6 +78,12 @@ def test_a_latent_that_fires_on_nothing_has_no_context_and_no_separation(place):
     assert found["specificity"]["neutral_rate"].to_list() == [None]
 
 
+def test_no_latent_to_show_leaves_empty_tables(place):
+    shown = pl.DataFrame(schema={"class": pl.String, "nth": pl.Int64, "latent": pl.Int64})
+    found = read_contexts(place, shown, [str(place.folders[0])], NUMBER)
+    assert found["contexts"].is_empty() and found["specificity"].is_empty()
+
+
 def test_the_rate_on_neutral_tokens_counts_all_of_them(place):
     file = place.folders[0] / paths.LATENTS.format(**places.KEYS)
     once, twice = (neutral_rate([file] * times, [places.PLANTED, 3]) for times in (1, 2))

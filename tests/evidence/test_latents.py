@@ -1,9 +1,12 @@
 """The table of latents: a planted one is first in every ranking, and contributions add up to the decision."""
 
+import json
+
 import numpy as np
 import places
 import polars as pl
 import pytest
+from refusals import fails
 from safetensors.numpy import save_file
 from tessera.evidence import latents as module
 from tessera.evidence.reading import Place, read_sets, weigh
@@ -28,7 +31,13 @@ def place(tmp_path_factory, acts_ETW) -> Place:
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory):
     file = tmp_path_factory.mktemp("decoder") / "decoder.safetensors"
-    save_file({"W_dec": np.ones((places.WIDTH, places.D), dtype=np.float32)}, file)
+    return written(file)
+
+
+def written(file, **about):
+    """A decoder that says `about` of itself."""
+    said = json.dumps({"hook": "resid_post", "why_not": None} | about)
+    save_file({"W_dec": np.ones((places.WIDTH, places.D), dtype=np.float32)}, file, metadata={"tessera": said})
     return file
 
 
@@ -92,6 +101,33 @@ def test_sets_are_the_top_ones_and_others_that_fire_as_often(place, decoder):
     assert direction_ND.shape == (1, places.D) and np.linalg.norm(direction_ND) == pytest.approx(1)
 
 
-def test_a_latent_beyond_the_width_is_refused(place):
-    with pytest.raises(Exception, match=r"evidence\.ids: 64 is no latent of an SAE of 64"):
-        weigh(place, **{**ASKED, "ids": [places.WIDTH]})
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [({"hook": "z"}, "it reads z, which later layers do not have"), ({"why_not": "it is rare"}, "it is rare")],
+)
+def test_latents_that_cannot_be_taken_out_are_refused_before_a_model_runs(place, tmp_path, about, reason):
+    file = written(tmp_path / "decoder", **about)
+    fails(lambda: read_sets(place, file, k=4, draws=2), "evidence.in_model", "m/1/64/d cannot be taken out", reason)
+
+
+def test_random_sets_are_as_large_as_that_of_the_probe(place, decoder):
+    sets = read_sets(place, decoder, k=60, draws=2)
+    sizes = sets.filter(pl.col("kind").is_in(["probe", "random"]))["latents"].list.len()
+    assert sizes.n_unique() == 1 and sizes[0] > 20
+
+
+def test_a_class_that_the_test_split_lacks_has_no_rank(tmp_path):
+    examples = places.example_frame(LABELS).with_columns(
+        split=pl.when((pl.col("label") == "b") & (pl.col("split") == "test")).then(pl.lit("train")).otherwise("split")
+    )
+    place = places.make_place(tmp_path, LABELS, places.random_acts(len(LABELS), seed=9), examples=examples)
+    found = weigh(place, **ASKED)["latents"]
+    assert found["roc_auc"].null_count() == found["rank_roc_auc"].null_count() == len(found)
+
+
+def test_a_perfect_latent_is_not_certain(tmp_path):
+    acts_ETW = places.random_acts(len(LABELS), seed=9)
+    acts_ETW[:, :, 3] = (np.array(LABELS) == "b")[:, None]
+    found = weigh(places.make_place(tmp_path, LABELS, acts_ETW), **ASKED)["latents"]
+    row = found.filter(pl.col("class") == "b", latent=3).row(0, named=True)
+    assert row["roc_auc"] == 1 and 0.8 < row["roc_auc_low"] < 0.9  # 20 texts of the class: 3 / 20 may be told otherwise

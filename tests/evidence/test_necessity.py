@@ -123,6 +123,13 @@ def test_latents_that_fire_for_their_class_elsewhere():
     assert rows["difference"][0] == pytest.approx((first + second) / 2) and rows["difference_low"][0] > 0
 
 
+def test_latents_that_fire_for_all_of_their_class_and_no_other_hold():
+    shown = pl.DataFrame({"class": ["b"], "nth": [1], "latent": [4]})
+    rows = fires_abroad(task(), shown, (np.array(LABELS) == "b").astype(np.float32)[:, None], [4])
+    assert rows["difference"][0] == 1 and 0 < rows["error"][0] < 0.1
+    assert verdict(rows.with_columns(metric=pl.lit("firing"))) == "holds"
+
+
 def test_data_sets_without_a_class_in_common_have_no_row():
     shown = pl.DataFrame({"class": ["z"], "nth": [1], "latent": [4]})
     assert fires_abroad(task(), shown, np.ones((300, 1), dtype=np.float32), [4]).is_empty()

@@ -5,8 +5,9 @@ import places
 import polars as pl
 import pytest
 from tessera.evidence.reading import suffice
-from tessera.evidence.stability import jaccard
+from tessera.evidence.stability import _named, jaccard, permuted
 from tessera.evidence.sufficiency import MARGIN, REFITTED, SUFFICIENT, ZEROED, sizes
+from tessera.probes.task import Task
 from tessera.results.claims import judge, of_evidence
 
 LABELS = ["a", "b", "b", "a"] * 100
@@ -71,6 +72,30 @@ def test_sets_that_share_half_of_their_union():
     assert jaccard([{1}, {1}, {2}]) == pytest.approx(1 / 3)
 
 
+def test_what_one_seed_alone_has_is_like_no_other():
+    assert not _named(0, {5}, {1: 2}) & _named(1, {5}, {1: 2})
+    assert _named(0, {1, 5}, {1: 2}) & {2}
+
+
+def test_permuted_labels_leave_every_class_in_every_fit(found):
+    """A class of 6 training texts, beside a large test set that no fit has."""
+    labels = ["b"] * 6 + ["a"] * 54 + ["a"] * 400
+    frame = places.example_frame(labels)
+    frame = frame.with_columns(split=pl.Series(["train"] * 60 + ["late"] * 400))
+    task = Task(frame, **places.SETTINGS)
+    fits = [task.train_E]
+    for draw in range(30):
+        label_E = permuted(task, fits, draw)
+        assert np.bincount(label_E[task.train_E]).tolist() == [54, 6] and not label_E[60:].any()
+
+
+def test_a_k_that_is_over_half_of_the_latents_names_nothing(found, tmp_path):
+    acts_ETW = places.random_acts(100, seed=0)
+    place = places.make_place(tmp_path, ["a", "b"] * 50, acts_ETW)
+    tables = suffice(place, [], [], repeats=1, k=40, draws=2)
+    assert tables["suffices"].is_empty() and tables["stability"].is_empty() and len(tables["sufficiency"])
+
+
 def test_sizes_end_at_what_there_is():
     assert sizes(10, 3) == [1, 2, 3, 4, 8] and sizes(5000, 1)[-1] == 1024 and sizes(4, 9) == [1, 2, 4]
 
@@ -80,7 +105,7 @@ def rows_of(suffices: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_alike_on_few_texts_is_not_alike_for_certain(found):
-    """80 test texts over two repeats, all told alike: 3 of 80 may be told otherwise, more than the margin."""
+    """80 test texts, all told alike: 3 of 80 may be told otherwise, more than the margin."""
     verdict = judge([], joined=of_evidence(rows_of(found["suffices"])))["verdict"].to_list()
     inside = found["suffices"].row(0, named=True)
     assert inside["difference"] == pytest.approx(MARGIN, abs=0.01)

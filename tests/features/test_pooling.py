@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import fails
 from studies import study_of
+from tessera.activations.shards import latents_schema
 from tessera.base.errors import TesseraError
 from tessera.base.files import parquet_writer, write_parquet
 from tessera.features.pooling import (
@@ -23,7 +24,7 @@ from tessera.features.pooling import (
 
 WIDTH = 7
 POOLINGS = ["sum", "mean", "max", "last", "count", "top1", "top2", "top3", "top20", "before_answer"]
-LATENTS = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "activation": pa.list_(pa.float16())})
+LATENTS = latents_schema(pa.float16())
 
 # A study is {example number: [token, ...]}, a token {latent: activation}; few values, so that ties are common.
 activations = st.sampled_from([0.25, 0.5, 1.0, 1.5, 3.0]) | st.floats(0.0009765625, 100, width=16)
@@ -97,9 +98,10 @@ def write_shard(path, groups):
             flat = [sorted(token.items()) for example in study.values() for token in example]
             latents = pa.array([[latent for latent, _ in token] for token in flat], LATENTS.field("latent").type)
             values = [np.array([value for _, value in token], dtype=np.float16) for token in flat]
-            writer.write_table(
-                pa.table([pa.array(example_N), latents, pa.array(values, pa.list_(pa.float16()))], schema=LATENTS)
-            )
+            position_N = np.concatenate([np.arange(len(example), dtype=np.uint32) for example in study.values()])
+            activations = pa.array(values, pa.list_(pa.float16()))
+            columns = [pa.array(example_N), pa.array(position_N), latents, activations]
+            writer.write_table(pa.table(columns, schema=LATENTS))
     return path
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from refusals import fails
-from tessera.plan import evidence
+from tessera.plan import evidence, results
 
 
 @pytest.fixture
@@ -28,6 +28,12 @@ def test_the_other_draws_of_an_sae_are_its_seeds(study):
     assert len(files) == 2 and all("/width=512_s.draw1/" in file for file in files)
 
 
+def test_a_study_that_takes_nothing_out_has_no_tables_of_it(study, made):
+    found = results.outputs(made(evidence={"places": ["m/1/512"]}), "evidence_tables")
+    assert "sufficiency" in found and not {"ablations", "harm", "ablated_answers"} & {*found}
+    assert "ablations" in results.outputs(study, "evidence_tables")
+
+
 def test_neutral_texts_are_others_than_those_of_the_place(study):
     assert evidence.neutral(study, "m", "512", "d") == ["e"] and evidence.neutral(study, "m", "512", "e") == ["d"]
 
@@ -47,6 +53,10 @@ def test_sources_of_scenarios_are_held_against_their_other_targets(study):
         (
             {"places": ["r/1/512"]},
             "evidence.places: 'r/1/512' names no SAE of a trained model; for example m/1/",
+        ),
+        (
+            {"places": ["m/1/512"], "ids": {"m/1/512": [3, 512]}},
+            "evidence.ids.m/1/512: 512 is no latent of m/1/512, which",
         ),
         ({"places": ["m/1/512/d"], "ids": {"m/1": [1]}}, "evidence.ids: 'm/1/512/e' is not in evidence.places"),
         ({"places": ["m"], "k": 0}, "evidence.k: 0 is less than the minimum of 1"),

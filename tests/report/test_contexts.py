@@ -38,6 +38,11 @@ def test_a_long_text_is_shown_around_its_strongest_token():
     assert f"… {'a' * AROUND}<mark" in found and f"</mark>{'b' * AROUND} …" in found
 
 
+def test_of_several_tokens_on_one_character_the_strongest_is_marked():
+    found = page(text="a😀b", start=[1, 1, 2], end=[2, 2, 2], activation=[0.5, 9.0, 4.0])
+    assert found.count("<mark") == 1 and 'title="9">😀</mark>' in found
+
+
 def test_a_silent_text_says_how_alike_it_is():
     found = page(stratum=None, similarity=0.873, start=None, end=None, activation=None)
     assert "silent" in found and "similarity 0.87" in found and "one two three" in found and "<mark" not in found

@@ -90,7 +90,7 @@ def test_a_write_that_fails(folders, tmp_path):
     sae = tiny.save_sae(tmp_path / "sae", "jumprelu", width=64)
     from tessera.saes.preparing import prepare
 
-    prepare(sae, tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors", width=64, layer=1)
+    prepare(sae, tmp_path / "encoder.safetensors", width=64, layer=1)
     model = tiny.load(folders["bert"])
     examples = texts("w", 200, 0).select(text="sentence").with_row_index("example")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

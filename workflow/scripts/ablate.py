@@ -26,8 +26,9 @@ with script(snakemake) as log:
     examples = (
         pl.scan_parquet(inputs.examples).slice(shard * size, size).select("example", "id", "text", "split").collect()
     )
-    others = pl.concat([pl.read_parquet(file, columns=["text"]) for file in inputs.others])["text"]
-    others = others.unique(maintain_order=True).sample(min(OTHERS, others.n_unique()), seed=params.seed)
+    texts = [pl.read_parquet(file, columns=["text"]) for file in inputs.others]
+    others = pl.concat([pl.DataFrame(schema={"text": pl.String}), *texts])["text"].unique(maintain_order=True)
+    others = others.sample(min(OTHERS, len(others)), seed=params.seed)
     prompts = None
     if causal and params.prompts is not None:
         prompts = load_prompts(place.data, params.prompts, seed=params.seed)

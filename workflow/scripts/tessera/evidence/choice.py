@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tessera.base.errors import TesseraError
 from tessera.evidence.decision import Decision
 from tessera.evidence.latents import contributions, firing, seen
 from tessera.evidence.ranking import matched
@@ -28,13 +27,7 @@ def choose_shown(
     """The latents to show: per class the `latents` that add most to telling it, and those asked for by id.
 
     Columns: class, nth (rank among the former; null of the latter, which are there for each class), latent.
-
-    Raises:
-        TesseraError: an id is not below the width.
     """
-    beyond = [latent for latent in ids if latent >= width]
-    if beyond:
-        raise TesseraError(f"config key evidence.ids: {beyond[0]} is no latent of an SAE of {width}")
     for_CW = _for_class(task, decision, features, width)[0]
     shown = [
         {"class": name, "nth": place + 1, "latent": int(latent)}
@@ -67,12 +60,12 @@ def choose_sets(
     """
     width, train_E = len(norm_W), task.train_E
     for_CW, all_W = _for_class(task, decision, features, width)
-    top = _largest(all_W, k)
-    sets = [_set(NOTHING), _set(PROBE, latents=top)]
-    sets += [_set(CLASS, name, latents=_largest(for_W, k)) for name, for_W in zip(task.classes, for_CW, strict=True)]
     fired = firing(shards, task.label_E, train_E, len(task.classes), width)
     tokens_W = fired.tokens_WC.sum(axis=1)
     alive_W = np.flatnonzero(tokens_W)
+    top = _largest(all_W, min(k, len(alive_W) // 2))  # so that as many others are left
+    sets = [_set(NOTHING), _set(PROBE, latents=top)]
+    sets += [_set(CLASS, name, latents=_largest(for_W, k)) for name, for_W in zip(task.classes, for_CW, strict=True)]
     strength_W = fired.sum_WC.sum(axis=1)[alive_W] / tokens_W[alive_W] * norm_W[alive_W]
     traits_WT = np.log(np.maximum(np.stack([tokens_W[alive_W], strength_W], axis=1), 1e-12))
     for draw in range(draws):
@@ -85,11 +78,7 @@ def choose_sets(
 
 
 def _for_class(task: Task, decision: Decision, features: Path, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """What each latent adds to telling each class [C, W], 0 of those that speak against it; and to telling all [W].
-
-    A latent that fires everywhere adds much to every decision and tells nothing: so it is the gap that counts, as in
-    the attributions of SHIFT and TPP (arXiv 2411.18895).
-    """
+    """What each latent adds to telling each class [C, W], 0 of those that speak against it; and to telling all [W]."""
     added = contributions(decision, seen(features, decision, task.label_E, task.train_E, width), width)
     return np.where(added.weights_CW > 0, added.gap_CW, 0), np.abs(added.gap_CW).sum(axis=0)
 

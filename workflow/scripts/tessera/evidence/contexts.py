@@ -18,17 +18,17 @@ PLACES = ("start", "end", "piece", "row", "column")  # what tokens.parquet has o
 
 
 def peaks(shards: list[Path], latents: list[int], examples: int) -> np.ndarray:
-    """The largest activation [E, L] of some latents on each text of a data set."""
+    """The largest size [E, L] of some latents' activations on each text of a data set."""
     largest_EL = np.zeros((examples, len(latents)), dtype=np.float32)
     for example_N, _, place, column, value in _active(shards, latents):
-        np.maximum.at(largest_EL, (example_N[place], column), value)
+        np.maximum.at(largest_EL, (example_N[place], column), np.abs(value))
     return largest_EL
 
 
 def _active(shards: list[Path], latents: list[int]) -> Iterator[tuple]:
     """Per row group: example and position of its tokens, and of each activation of `latents` token, column, value."""
     for example_N, position_N, offsets_N, latent, value in token_groups(shards):
-        column_W = np.full(int(max(latent.max(initial=0), max(latents))) + 1, -1)
+        column_W = np.full(max([*latents, int(latent.max(initial=0))]) + 1, -1)
         column_W[latents] = np.arange(len(latents))
         kept = column_W[latent] >= 0
         place = np.repeat(np.arange(len(example_N)), np.diff(offsets_N))[kept]
@@ -174,7 +174,11 @@ def _fired(shards: list[Path], latents: list[int], wanted: np.ndarray) -> pl.Dat
     for example_N, position_N, place, column, value in _active(shards, latents):
         kept = wanted[example_N[place]]
         place, column = place[kept], column[kept]
-        frame = {"latent": np.array(latents)[column], "example": example_N[place], "position": position_N[place]}
+        frame = {
+            "latent": np.array(latents, dtype=np.int64)[column],
+            "example": example_N[place],
+            "position": position_N[place],
+        }
         parts.append(pl.DataFrame(frame | {"activation": value[kept]}))
     return pl.concat(parts)
 

@@ -34,9 +34,8 @@ class Decision:
 
     @cached_property
     def weights_CK(self) -> np.ndarray:
-        """A row of weights per class; of two classes, the first one's are those of the second, negated."""
-        weights_CK = self.probe.weights_CK
-        return np.vstack([-weights_CK, weights_CK]) if len(self.classes) == 2 else weights_CK
+        """A row of weights per class."""
+        return weights_of(self.probe)
 
     def values(self, latent: np.ndarray, value: np.ndarray) -> np.ndarray:
         """What the probe sees of pooled values of its latents: scaled, or held against the threshold."""
@@ -49,6 +48,26 @@ class Decision:
     def matrix(self, features_EW: Features) -> Features:
         """The matrix [E, K] of pooled features."""
         return self.thresholding.apply(features_EW)
+
+
+def weights_of(probe: Probe) -> np.ndarray:
+    """A row of weights [C, K] per class; of two classes, the first one's are those of the second, negated."""
+    weights_CK = probe.weights_CK
+    return np.vstack([-weights_CK, weights_CK]) if len(probe.classes) == 2 else weights_CK
+
+
+def gaps(weights_CK: np.ndarray, total_CK: np.ndarray, of_C: np.ndarray) -> np.ndarray:
+    """What each column adds to telling each class [C, K]: weight × (mean on rows of the class − mean on all others).
+
+    A column that is the same everywhere adds much to every decision and tells nothing; so this ranks them, as in the
+    attributions of SHIFT and TPP (arXiv 2411.18895).
+
+    Args:
+        total_CK: sums of the columns over the rows of each class, which are `of_C`.
+    """
+    inside_CK = total_CK / np.maximum(1, of_C)[:, None]
+    outside_CK = (total_CK.sum(axis=0) - total_CK) / np.maximum(1, of_C.sum() - of_C)[:, None]
+    return weights_CK * (inside_CK - outside_CK)
 
 
 def read_decision(cells: list[str], classes: list[str], repeat: int = 0) -> Decision:

@@ -11,13 +11,14 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.evidence.decision import Decision
+from tessera.evidence.decision import Decision, gaps
 from tessera.evidence.ranking import roc_auc
 from tessera.features.pooling import feature_groups, token_groups
 from tessera.probes.metrics import LEVEL
 from tessera.probes.task import Task
 from tessera.probes.verdicts import quantile
 
+AUC = ("roc_auc", "roc_auc_low", "roc_auc_high")
 ENTRIES = 4_000_000  # activations of texts whose ranks are taken at once
 
 
@@ -119,12 +120,10 @@ def contributions(decision: Decision, seen: Seen, width: int) -> Contributions:
     weights_CW = np.zeros((len(decision.classes), width))
     weights_CW[:, decision.latents_K] = decision.weights_CK
     rows, total_CW = max(1, seen.of_C.sum()), seen.total_WC.T
-    inside_CW = total_CW / np.maximum(1, seen.of_C)[:, None]
-    outside_CW = (total_CW.sum(axis=0) - total_CW) / np.maximum(1, rows - seen.of_C)[:, None]
     return Contributions(
         mean_CW=weights_CW * total_CW.sum(axis=0) / rows,
         size_CW=np.abs(weights_CW) * seen.size_W / rows,
-        gap_CW=weights_CW * (inside_CW - outside_CW),
+        gap_CW=gaps(weights_CW, total_CW, seen.of_C),
         weights_CW=weights_CW,
     )
 
@@ -159,7 +158,9 @@ def latent_table(task: Task, decision: Decision, shards: list[Path], features: P
         }
         parts.append(pl.DataFrame(frame))
     cell = [pl.lit(value).alias(axis) for axis, value in decision.cell.items()]
-    return pl.concat(parts).with_columns(cell)
+    missing = pl.col("roc_auc").is_nan()  # of a class that the test split lacks
+    ranked = [pl.when(~missing).then(name).alias(name) for name in ("rank_roc_auc", *AUC)]
+    return pl.concat(parts).with_columns(ranked).with_columns(cell)
 
 
 def _shares(fired: Firing, fires_W: np.ndarray, number: int) -> dict[str, np.ndarray]:
@@ -210,7 +211,11 @@ def _aucs(features: Path, task: Task, chosen_E: np.ndarray, rows_W: np.ndarray) 
         for number in range(classes):
             found = roc_auc(column, row, value, len(here_W), label_E == number, group_E)
             auc_CW[number, here_W], variance_CW[number, here_W] = found
-    return auc_CW, np.sqrt(np.maximum(variance_CW, 0))
+    sizes_C = np.bincount(label_E, minlength=classes)
+    smaller_C = np.maximum(1, np.minimum(sizes_C, len(label_E) - sizes_C))
+    error_CW = np.sqrt(np.maximum(variance_CW, 0))
+    perfect_CW = (error_CW == 0) & ((auc_CW == 0) | (auc_CW == 1))  # of n texts told apart, 3 / n may not be
+    return auc_CW, np.where(perfect_CW, 1.5 / smaller_C[:, None], error_CW)
 
 
 def _entries(group: tuple, chosen_E: np.ndarray, number_E: np.ndarray, column_W: np.ndarray) -> tuple:

@@ -1,6 +1,7 @@
 """From the files of a place to its evidence: what each job reads, and what it leaves."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 from safetensors import safe_open
 
 from tessera.base import hive
+from tessera.base.errors import TesseraError
 from tessera.evidence.choice import ALL, NOTHING, choose_sets, choose_shown
 from tessera.evidence.contexts import OFTEN, contexts, fires_on, neutral_rate, peaks
 from tessera.evidence.decision import Decision, read_decision
@@ -16,7 +18,7 @@ from tessera.evidence.latents import latent_table
 from tessera.evidence.necessity import necessity, span
 from tessera.evidence.separation import separations
 from tessera.evidence.stability import stability
-from tessera.evidence.sufficiency import basis_of_directions, basis_of_latents, sufficiency
+from tessera.evidence.sufficiency import Basis, basis_of_directions, basis_of_latents, sufficiency
 from tessera.evidence.transfers import fires_abroad
 from tessera.examples.examples import read_examples
 from tessera.features.hidden import read_hidden
@@ -28,6 +30,7 @@ from tessera.study import paths
 from tessera.study.grid import BEFORE_ANSWER, parse_width
 
 Frames = dict[str, pl.DataFrame]
+STREAM = ("resid_pre", "resid_post", "attn_out", "mlp_out")  # hooks whose states later layers carry on
 
 
 class Place:
@@ -61,8 +64,7 @@ class Place:
 
     def latents(self, decision: Decision) -> list[Path]:
         """Token-level shards: of the tokens that the decision's pooling reads."""
-        pattern = paths.BEFORE_ANSWER if decision.cell["pooling"] == BEFORE_ANSWER else paths.LATENTS
-        return [folder / pattern.format(**self.keys) for folder in self.folders]
+        return token_files(self.folders, decision.cell["pooling"], self.keys)
 
     def pooled(self, decision: Decision) -> Path:
         return Path(hive.one(self.features, pooling=decision.cell["pooling"]))
@@ -72,17 +74,42 @@ class Place:
         return read_hidden([folder / paths.HIDDEN.format(**self.keys) for folder in self.folders], pooling)
 
 
+def token_files(folders: Iterable[str | Path], pooling: str, keys: dict[str, str]) -> list[Path]:
+    """The files of latents in folders of activations: of the tokens that a pooling reads."""
+    pattern = paths.BEFORE_ANSWER if pooling == BEFORE_ANSWER else paths.LATENTS
+    return [Path(folder) / pattern.format(**keys) for folder in folders]
+
+
 def weigh(place: Place, *, latents: int, ids: list[int]) -> Frames:
     """The table of latents, and those to show."""
     decision = place.decision()
     features, width = place.pooled(decision), place.width
     table = latent_table(place.task, decision, place.latents(decision), features, width)
-    return {"latents": table, "shown": choose_shown(place.task, decision, features, width, latents=latents, ids=ids)}
+    shown = choose_shown(place.task, decision, features, width, latents=latents, ids=ids)
+    return {"latents": table, "shown": shown.with_columns(pooling=pl.lit(decision.cell["pooling"]))}
 
 
 def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFrame:
-    """The sets of latents to take out of the model."""
-    decision = place.decision()
+    """The sets of latents to take out of the model.
+
+    Of a cell that pools the tokens they are taken out of: the best that does not read before the answer.
+
+    Raises:
+        TesseraError: the SAE reads no place of the residual stream, or it is not known what its latents write.
+    """
+    with safe_open(decoder, "np") as file:
+        about = json.loads(file.metadata()["tessera"])
+    if about["why_not"] or about["hook"] not in STREAM:
+        reason = about["why_not"] or f"it reads {about['hook']}, which later layers do not have as it is"
+        raise TesseraError(
+            f"config key evidence.in_model: latents of {'/'.join(place.keys.values())} cannot be taken out: {reason}"
+        )
+    pooled = [file for file in place.cells if hive.keys(file)["pooling"] != BEFORE_ANSWER]
+    if not pooled:
+        raise TesseraError(
+            f"config key evidence.in_model: it needs a pooling other than {BEFORE_ANSWER} in grid.poolings"
+        )
+    decision = read_decision(pooled, place.task.classes)
     files = place.latents(decision), place.pooled(decision)
     norm_W = np.linalg.norm(read_decoder(decoder, place.width), axis=1)
     return choose_sets(place.task, decision, *files, place.hidden("mean"), norm_W, k=k, draws=draws)
@@ -98,7 +125,7 @@ def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number:
     apart = separations(place.task, pairs, largest_EL > 0, latents)
     specific = shown.hstack(apart)
     if neutral:
-        rate_L = neutral_rate([Path(folder) / paths.LATENTS.format(**place.keys) for folder in neutral], latents)
+        rate_L = neutral_rate(token_files(neutral, decision.cell["pooling"], place.keys), latents)
         rates = pl.DataFrame({"latent": latents, "neutral_rate": rate_L}, schema_overrides={"latent": pl.Int64})
         specific = specific.join(rates, on="latent", how="left", maintain_order="left")
     else:
@@ -115,29 +142,23 @@ def suffice(place: Place, hidden: list[str], seeds: list[str], *, repeats: int, 
     """
     tasks = [place.task_of(repeat) for repeat in range(repeats)]
     decisions = [place.decision(repeat) for repeat in range(repeats)]
-    bases = [
-        basis_of_latents(task, one, read_features(place.pooled(one), place.width))
-        for task, one in zip(tasks, decisions, strict=True)
-    ]
-    directions = None
-    if hidden:
-        scores = {hive.keys(file)["pooling"]: pl.read_parquet(file) for file in hidden}
-        directions = []
-        for repeat, task in enumerate(tasks):
+    scores = {hive.keys(file)["pooling"]: pl.read_parquet(file) for file in hidden}
+
+    def bases() -> Iterator[tuple[Basis, Basis | None]]:
+        for repeat, (task, one) in enumerate(zip(tasks, decisions, strict=True)):
+            latents = basis_of_latents(task, one, read_features(place.pooled(one), place.width))
             fits = {pooling: frame.filter(repeat=repeat).row(0, named=True) for pooling, frame in scores.items()}
-            best = max(fits, key=lambda pooling: fits[pooling]["cv_macro_f1"])
-            directions.append(basis_of_directions(task, place.hidden(best), fits[best]["C"]))
-    curves, claims = sufficiency(bases, directions, k=k, draws=draws)
-    others = [_seed(bases[0].task, decisions[0], file, place.width) for file in _of_cell(seeds, decisions[0])]
-    return {"sufficiency": curves, "suffices": claims, "stability": stability(bases[0], tasks, others, k)}
+            best = max(fits, key=lambda pooling: fits[pooling]["cv_macro_f1"]) if fits else None
+            yield latents, best and basis_of_directions(task, place.hidden(best), fits[best]["C"])
+
+    curves, claims = sufficiency(bases(), k=k, draws=draws)
+    files = [str(place.pooled(decisions[0])), *hive.at(seeds, pooling=decisions[0].cell["pooling"])]
+    own, *others = (_all_latents(tasks[0], decisions[0], file, place.width) for file in files)
+    return {"sufficiency": curves, "suffices": claims, "stability": stability(own, tasks, others, k)}
 
 
-def _of_cell(files: list[str], decision: Decision) -> list[str]:
-    return hive.at(files, pooling=decision.cell["pooling"])
-
-
-def _seed(task: Task, decision: Decision, features: str, width: int):
-    """The same cell on the latents of another draw."""
+def _all_latents(task: Task, decision: Decision, features: str, width: int) -> Basis:
+    """The same cell on all latents that fire, of this draw of the SAE or another: none selected by any label."""
     features_EW = read_features(Path(features), width)
     thresholding = Thresholding.fit(features_EW[task.train_E], decision.cell["threshold"])
     train_EK = thresholding.apply(features_EW[task.train_E])
@@ -185,17 +206,19 @@ def read_decoder(path: Path, width: int) -> np.ndarray:
 
 
 def read_abroad(
-    shown: pl.DataFrame, examples: list[str], shards: list[str], name: Callable[[str], str], settings: dict
+    shown: pl.DataFrame, examples: list[str], shards: list[str], keys: dict[str, str], settings: dict
 ) -> pl.DataFrame:
     """Do the latents shown of a source fire for their class in its targets? A row per target; see `fires_abroad`.
 
-    name: folder of activations → its file of latents.
+    keys: layer and width. shards: folders of activations of all targets.
     """
+    pooling = shown["pooling"].first()
     latents = shown["latent"].unique(maintain_order=True).to_list()
     rows = []
     for file in examples:
         data = hive.keys(file)["data"]
         task = Task(read_examples(file), **settings)
-        largest_EL = peaks([Path(name(folder)) for folder in hive.at(shards, data=data)], latents, len(task.examples))
+        files = token_files(hive.at(shards, data=data), pooling, keys)
+        largest_EL = peaks(files, latents, len(task.examples))
         rows.append(fires_abroad(task, shown, largest_EL, latents).with_columns(target=pl.lit(data)))
     return pl.concat(rows)

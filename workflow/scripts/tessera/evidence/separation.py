@@ -31,12 +31,12 @@ def separations(task: Task, asked: list[tuple[str, int]], fires_EL: np.ndarray, 
         task.examples.with_row_index("row").filter(split="test").unique("group", keep="first", maintain_order=True)
     )
     rows = held_out["row"].to_numpy()
-    tables = []
+    tables, tested = [], []
     for name, latent in asked:
         is_E = task.label_E[rows] == task.classes.index(name)
         fires_E = fires_EL[rows, latents.index(latent)]
         tables.append([(is_E & fires_E).sum(), fires_E.sum(), (is_E & ~fires_E).sum(), (~fires_E).sum()])
-    tested = [bool(fires and silent) for _, fires, _, silent in tables]
+        tested.append(all(side_E.any() and not side_E.all() for side_E in (is_E, fires_E)))
     p = [
         float(fisher_exact([[both, fires - both], [missed, silent - missed]]).pvalue) if test else 1.0
         for test, (both, fires, missed, silent) in zip(tested, tables, strict=True)

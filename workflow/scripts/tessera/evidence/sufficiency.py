@@ -1,6 +1,7 @@
 """Do a few latents suffice for the decision, is it lost without them? In the features, by fits of the same probe."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.evidence.decision import Decision
+from tessera.evidence.decision import Decision, gaps, weights_of
 from tessera.evidence.ranking import matched
 from tessera.features.spaces import Features
 from tessera.probes.fit import Probe, fit_at
@@ -16,11 +17,11 @@ from tessera.probes.influence import macro_f1, summed
 from tessera.probes.metrics import LEVEL
 from tessera.probes.selection import METHODS
 from tessera.probes.task import Task
-from tessera.probes.verdicts import Effect, Part, Scored, contrast
+from tessera.probes.verdicts import NORMAL, Effect, Part, Scored, contrast
 
+logger = logging.getLogger("tessera")
 MARGIN = 0.02  # of macro F1: what k latents may lack of all, and suffice
 MOST = 1024  # latents that a curve ends at
-NORMAL = 1e12  # degrees of freedom
 COMPONENTS = 512  # principal directions of the hidden states, at most
 SUFFICIENT, ZEROED, REFITTED = "only these", "without these", "without these, refitted"
 CURVES = {
@@ -40,7 +41,7 @@ class Basis:
     C: float
     probe: Probe
 
-    @property
+    @cached_property
     def train_EK(self) -> Features:
         return self.matrix_EK[self.task.train_E]
 
@@ -90,15 +91,11 @@ MEASURES: dict[str, Callable[[Basis, np.ndarray], np.ndarray]] = {
 
 
 def most_telling(train_EK: Features, label_E: np.ndarray, probe: Probe) -> np.ndarray:
-    """Columns by |weight × (mean on rows of a class − mean on all others)|, summed over classes; the largest first."""
-    weights_CK = np.vstack([probe.weights_CK] * 2) if len(probe.classes) == 2 else probe.weights_CK
-    total_K, tells_K = np.asarray(train_EK.sum(axis=0)).ravel(), np.zeros(train_EK.shape[1])
-    for number, weights_K in enumerate(weights_CK):
-        is_E = label_E == number
-        inside_K = np.asarray(train_EK[is_E].sum(axis=0)).ravel()
-        outside_K = (total_K - inside_K) / max(1, (~is_E).sum())
-        tells_K += np.abs(weights_K * (inside_K / max(1, is_E.sum()) - outside_K))
-    return np.argsort(-tells_K, kind="stable")
+    """Columns by what they add to telling the classes on training rows (`decision.gaps`), the largest first."""
+    numbers = range(len(probe.classes))
+    total_CK = np.stack([np.asarray(train_EK[label_E == number].sum(axis=0)).ravel() for number in numbers])
+    of_C = np.bincount(label_E, minlength=len(probe.classes))
+    return np.argsort(-np.abs(gaps(weights_of(probe), total_CK, of_C)).sum(axis=0), kind="stable")
 
 
 def basis_of_latents(task: Task, decision: Decision, features_EW: sp.csr_array) -> Basis:
@@ -150,52 +147,47 @@ class Scores:
 
 
 def sufficiency(
-    latents_R: list[Basis], directions_R: list[Basis] | None, *, k: int, draws: int
+    bases: Iterable[tuple[Basis, Basis | None]], *, k: int, draws: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Curves of sufficiency and necessity over k, and the differences that their claims rest on.
 
     curves: a row per measure, ranking and k; the whole probe has no k. area: the mean of a curve over log k.
     Random latents fire on as many training texts as those of the probe, k of them on either side, in several draws.
+
+    Args:
+        bases: of each repeat, one at a time, the latents of the decision and the directions of hidden states.
     """
-    tasks = [basis.task for basis in latents_R]
+    tasks, told = [], {}
+    for latents, directions in bases:
+        tasks.append(latents.task)
+        told.setdefault((None, "all", None), []).append([latents.whole()])
+        for ranking, measures in CURVES.items():
+            basis = directions if ranking == "hidden" else latents
+            columns = 0 if basis is None else basis.matrix_EK.shape[1]
+            for size in sizes(columns // 2 if ranking == "random" else columns, k):
+                chosen_D = _chosen(basis, ranking, size, draws)
+                for measure in measures:
+                    told.setdefault((measure, ranking, size), []).append(
+                        [MEASURES[measure](basis, chosen) for chosen in chosen_D]
+                    )
     scores = Scores(tasks)
-    whole = scores.scored([[basis.whole() for basis in latents_R]])
-    rows, found = [_row(None, "all", None, whole)], {}
-    bases = {"probe": latents_R, "difference": latents_R, "random": latents_R, "hidden": directions_R}
-    for ranking, measures in CURVES.items():
-        basis_R = bases[ranking]
-        if basis_R is None:
-            continue
-        columns = min(basis.matrix_EK.shape[1] for basis in basis_R)
-        for size in sizes(columns // 2 if ranking == "random" else columns, k):
-            chosen_DR = _chosen(basis_R, ranking, size, draws)
-            for measure in measures:
-                told_DR = [
-                    [MEASURES[measure](basis, chosen) for basis, chosen in zip(basis_R, chosen_R, strict=True)]
-                    for chosen_R in chosen_DR
-                ]
-                found[measure, ranking, size] = scores.scored(told_DR)
-                rows.append(_row(measure, ranking, size, found[measure, ranking, size]))
-    curves = _with_areas(pl.DataFrame(rows, infer_schema_length=None))
-    return curves, _claims(whole, found, k, round(np.mean([(task.split_E == "test").sum() for task in tasks])))
+    whole_of = {name: told_RD for name, told_RD in told.items() if len(told_RD) == len(tasks)}  # sizes of all repeats
+    found = {name: scores.scored([*map(list, zip(*told_RD, strict=True))]) for name, told_RD in whole_of.items()}
+    curves = _with_areas(pl.DataFrame([_row(*name, one) for name, one in found.items()], infer_schema_length=None))
+    return curves, _claims(found, k, tasks)
 
 
-def _chosen(basis_R: list[Basis], ranking: str, size: int, draws: int) -> list[list[np.ndarray]]:
-    """The columns that a ranking puts first, per draw and repeat."""
+def _chosen(basis: Basis, ranking: str, size: int, draws: int) -> list[np.ndarray]:
+    """The columns that a ranking puts first, per draw."""
     if ranking == "difference":
-        order = METHODS["difference"]
-        return [[order(one.train_EK, one.task.label_E[one.task.train_E], size)[:size] for one in basis_R]]
+        order_K = METHODS["difference"](basis.train_EK, basis.task.label_E[basis.task.train_E], size)
+        return [order_K[:size]]
     if ranking != "random":
-        return [[basis.order_K[:size] for basis in basis_R]]
-    found = []
-    for draw in range(draws):
-        row = []
-        for basis in basis_R:
-            generator = np.random.default_rng([basis.task.seed, draw, size])
-            rate_K = np.asarray((basis.train_EK != 0).mean(axis=0)).ravel()
-            row.append(matched(basis.order_K[:size], np.log(np.maximum(rate_K, 1e-9))[:, None], generator))
-        found.append(row)
-    return found
+        return [basis.order_K[:size]]
+    rate_K = np.asarray((basis.train_EK != 0).mean(axis=0)).ravel()
+    traits_KT = np.log(np.maximum(rate_K, 1e-9))[:, None]
+    generators = (np.random.default_rng([basis.task.seed, draw, size]) for draw in range(draws))
+    return [matched(basis.order_K[:size], traits_KT, generator) for generator in generators]
 
 
 def _row(measure: str | None, ranking: str, size: int | None, scored: Scored) -> dict:
@@ -232,23 +224,33 @@ def _with_areas(curves: pl.DataFrame) -> pl.DataFrame:
     return curves.join(pl.DataFrame(areas, schema=schema), on=["measure", "ranking"], how="left", maintain_order="left")
 
 
-def _claims(whole: Scored, found: dict, k: int, examples: int) -> pl.DataFrame:
+def _claims(found: dict[tuple, Scored], k: int, tasks: list[Task]) -> pl.DataFrame:
     """k latents suffice: within MARGIN of all, and above k random ones."""
-    few, random = found.get((SUFFICIENT, "probe", k)), found.get((SUFFICIENT, "random", k))
-    rows = []
-    if few is not None and random is not None:
-        inside = contrast(few, whole)
-        shifted = Effect(inside.difference + MARGIN, [*inside.parts, _unseen(inside, whole.influence_RG.shape[1])])
-        rows = [
-            difference(f"all latents − {MARGIN}", shifted, whole, examples),
-            difference(f"{k} random latents", contrast(few, random), random, examples),
-        ]
+    whole, few, random = (
+        found.get(name) for name in ((None, "all", None), (SUFFICIENT, "probe", k), (SUFFICIENT, "random", k))
+    )
+    if few is None or random is None:
+        logger.warning("k = %d is over half of the latents, so that no claim is made of them", k)
+        return pl.DataFrame(schema=DIFFERENCE)
+    inside = contrast(few, whole)
+    shifted = Effect(inside.difference + MARGIN, [*inside.parts, _unseen(inside, tasks)])
+    examples = round(np.mean([(task.split_E == "test").sum() for task in tasks]))
+    rows = [
+        difference(f"all latents − {MARGIN}", shifted, whole, examples),
+        difference(f"{k} random latents", contrast(few, random), random, examples),
+    ]
     return pl.DataFrame(rows, schema=DIFFERENCE)
 
 
-def _unseen(effect: Effect, groups: int) -> Part:
-    """What lifts the standard error to 1.5 / n: of two probes that tell n texts alike, 3 / n may differ elsewhere."""
-    return Part(max(0.0, (1.5 / groups) ** 2 - effect.error**2), NORMAL)
+def _unseen(effect: Effect, tasks: list[Task]) -> Part:
+    """What lifts the standard error to half of what 3 texts of the rarest class count that are told otherwise.
+
+    Of n texts that two probes tell alike, 3 / n may still be told otherwise elsewhere (rule of three).
+    """
+    counts_RC = [np.bincount(task.label_E[task.split_E == "test"], minlength=len(task.classes)) for task in tasks]
+    rarest = max(1, min(counts_C[counts_C > 0].min() for counts_C in counts_RC))
+    floor = 1.5 / (len(tasks[0].classes) * rarest)
+    return Part(max(0.0, floor**2 - effect.error**2), NORMAL)
 
 
 DIFFERENCE = {

@@ -1,12 +1,12 @@
 """What the rules of evidence ask: places, what is read at each, what a study has of it."""
 
 from tessera.features.registry import KINDS
-from tessera.plan import models
 from tessera.plan.cells import shards, shards_of
 from tessera.plan.saes import entry
 from tessera.results.entries import per_place
 from tessera.study import evidence, paths
 from tessera.study.config import filled
+from tessera.study.evidence import AXES
 from tessera.study.study import Study
 
 PARTS = {
@@ -15,7 +15,6 @@ PARTS = {
     "suffice": ("sufficiency", "suffices", "stability"),
     "need": ("ablations", "needed", "harm", "answers"),
 }  # what each rule leaves at a place
-AXES = ("model", "layer", "width", "data")
 Place = dict[str, str]
 
 
@@ -77,8 +76,7 @@ def ids(study: Study, model: str, layer: str, width: str, data: str) -> list[int
 def neutral(study: Study, model: str, width: str, data: str) -> list[str]:
     """The data sets of neutral texts: those of the config, else the others that the SAE was trained on here."""
     named = study.evidence.get("neutral", entry(study, model, width).get("train", {}).get("texts", []))
-    named = [one for one in named if one != data] or named
-    return [one for one in named if one in study.data_of(model)]
+    return [one for one in named if one != data and one in study.data_of(model)]
 
 
 def neutral_shards(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
@@ -88,8 +86,8 @@ def neutral_shards(study: Study, model: str, layer: str, width: str, data: str) 
 
 
 def other_texts(study: Study, model: str, width: str, data: str) -> list[str]:
-    """The examples of neutral texts; the data set's own where there are none."""
-    return [paths.EXAMPLES.format(data=one) for one in neutral(study, model, width, data) or [data]]
+    """Their examples."""
+    return [paths.EXAMPLES.format(data=one) for one in neutral(study, model, width, data)]
 
 
 def shown(study: Study, model: str, layer: str, width: str) -> list[str]:
@@ -123,10 +121,6 @@ def prompts(study: Study, model: str, data: str) -> dict | None:
     """The entry of a data set that this model answered; None of another's."""
     one = study.datasets[data]
     return one if one.get("answered", {}).get("model") == model else None
-
-
-def identity(study: Study, model: str) -> dict:
-    return models.identity(study, model)
 
 
 def abroad(study: Study) -> list[str]:

@@ -12,9 +12,9 @@ def rules(study: Study) -> list[str]:
 
 
 def outputs(study: Study, rule: str) -> dict[str, str]:
-    """What a rule writes: each of its tables by its name, and name_csv where there is one."""
-    found = {}
-    for table in (table for table in TABLES.values() if table.rule == rule):
+    """What a rule writes: each of its tables that a study has by its name, and name_csv where there is one."""
+    found, tables = {}, [table for table in TABLES.values() if table.rule == rule]
+    for table in [table for table in tables if table.there(study)] or tables:  # a rule that nothing asks for writes too
         found[table.name] = paths.TABLE.format(table=table.name, format="parquet")
         if table.csv:
             found[f"{table.name}_csv"] = paths.TABLE.format(table=table.name, format="csv")

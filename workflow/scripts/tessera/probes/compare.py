@@ -17,11 +17,10 @@ from statsmodels.stats.proportion import proportion_confint
 from tessera.base.errors import TesseraError
 from tessera.probes.influence import roc_auc, summed
 from tessera.probes.metrics import LEVEL, METRICS, resampled, weights_in_parts, with_interval
-from tessera.probes.verdicts import Effect, Part, decide, of_training
+from tessera.probes.verdicts import NORMAL, Effect, Part, decide, of_training
 
 TAIL = 30  # resamples beyond either end of an interval, at least
 PART = 2_000_000  # weights of resamples in memory at once
-NORMAL = 1e12  # degrees of freedom
 AT = ["repeat", "split", "example"]
 
 

@@ -23,6 +23,7 @@ from tessera.examples.splits import TEST_PARTS
 
 OVERLAP = 1 / (TEST_PARTS - 1)  # n_test / n_train of the split that repeats draw
 ALPHA = 0.05
+NORMAL = 1e12  # degrees of freedom
 ALPHA_OTHERS = 0.01  # of all other claims of a study, as long as its primary claim is not decided
 
 

@@ -6,8 +6,8 @@ import polars as pl
 
 from tessera.report.pages import whole_page
 from tessera.results.entries import Table
+from tessera.study.evidence import AXES
 
-PLACE = ("model", "layer", "width", "data")
 STRATA = {1: "highest quarter", 2: "third quarter", 3: "second quarter", 4: "lowest quarter", None: "silent"}
 AROUND = 160  # characters shown on either side of the strongest token of a long text
 STYLE = """
@@ -22,7 +22,7 @@ nav a { margin-right: .8em; white-space: nowrap }
 def contexts_page(entry: Table, contexts: pl.DataFrame) -> str:
     """A section per place and latent, its texts below: no text is ever markup."""
     sections, links = [], []
-    for number, ((*place, latent), rows) in enumerate(contexts.group_by(*PLACE, "latent", maintain_order=True)):
+    for number, ((*place, latent), rows) in enumerate(contexts.group_by(*AXES, "latent", maintain_order=True)):
         name = f"{'/'.join(map(str, place))}: latent {latent}"
         links.append(f'<a href="#latent{number}">{html.escape(name)}</a>')
         largest = max((value for values in rows["activation"].drop_nulls() for value in values), default=0.0)
@@ -48,8 +48,13 @@ def _marked(row: dict, largest: float) -> str:
         return html.escape(_short(text)) + "".join(
             f" {_mark(place, value, largest)}" for place, value in zip(_names(row), values, strict=False)
         )
-    spans = sorted(zip(row["start"], row["end"], values, strict=True))
-    strongest = max(spans, key=lambda span: span[2])
+    spans = zip(row["start"], row["end"], values, strict=True)
+    spans = sorted(span for span in spans if span[1] > span[0])  # tokens of blanks may have no characters
+    largest_at = {}  # several tokens may be parts of one character
+    for start, end, value in spans:
+        largest_at[start, end] = max(value, largest_at.get((start, end), value))
+    spans = [(*place, value) for place, value in largest_at.items()]
+    strongest = max(spans, key=lambda span: abs(span[2]), default=(0, 0, 0.0))
     first, last = max(0, strongest[0] - AROUND), min(len(text), strongest[1] + AROUND)
     parts, place = ["… " if first else ""], first
     for start, end, value in spans:

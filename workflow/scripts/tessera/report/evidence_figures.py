@@ -26,7 +26,7 @@ STATES = {"whole": "hidden states, whole", "computed": "beside what is taken out
 def contributions(shown: pl.DataFrame) -> plt.Figure:
     """A bar per class and shown latent: what it adds to telling the class, on test texts; with its name."""
     shown = shown.filter(pl.col("nth").is_not_null())
-    names = shown["class"].unique(maintain_order=True).to_list()
+    names = shown["class"].unique(maintain_order=True).to_list() or ["none: no latent speaks for any"]
     sizes = [len(shown.filter(pl.col("class") == name)) for name in names]
     with plt.rc_context(STYLE):
         height = 0.5 + 0.16 * sum(sizes) + 0.22 * len(names)
@@ -37,10 +37,10 @@ def contributions(shown: pl.DataFrame) -> plt.Figure:
         for axis, name, (colour, _) in zip(axes.flat, names, map(look, range(len(names))), strict=True):
             rows = shown.filter(pl.col("class") == name)
             axis.barh(range(len(rows)), rows["contribution_gap"], color=colour, height=0.7)
-            axis.set_yticks(range(len(rows)), [_named(row) for row in rows.iter_rows(named=True)])
+            axis.set_yticks(range(len(rows)), [_named(row) for row in rows.iter_rows(named=True)], parse_math=False)
             axis.set_ylim(len(rows) - 0.4, -0.6)
             axis.axvline(0, color="0.5", lw=0.6)
-            axis.set_title(f"class {name}", loc="left")
+            axis.set_title(f"class {name}", loc="left", parse_math=False)
         axes.flat[-1].set_xlabel("contribution to the decision on test texts of the class, less that on others")
     return figure
 
@@ -48,7 +48,7 @@ def contributions(shown: pl.DataFrame) -> plt.Figure:
 def _named(row: dict) -> str:
     """A latent's number, and what it is called, or else the tokens that fire it."""
     name = row["explanation"] or row["fires_on"] or ""
-    name = "".join(sign if sign.isprintable() else " " for sign in name).replace("$", r"\$")
+    name = "".join(sign if sign.isprintable() else " " for sign in name)
     name = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
     return f"{name}  {row['latent']}{'*' if row['unspecific'] else ''}"
 

@@ -117,7 +117,7 @@ def judge(contrasts: list[Contrast], primary: str | None = None, joined: list["J
         row |= {f"equal_{name}": value for name, value in at_budget.items() if name != "verdict"}
         row["larger_search_only"] = row["verdict"] != "undecided" and at_budget["verdict"] != row["verdict"]
     for one, level in zip(joined, levels[len(effects) :], strict=True):
-        rows.append(one.row | one.decide(level) | {"role": "secondary", "repeats": 1})
+        rows.append({"repeats": 1} | one.row | one.decide(level) | {"role": "secondary"})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -380,12 +380,13 @@ def of_evidence(found: pl.DataFrame) -> list[Joined]:
         one, tests = _deciding(rows)
         row = {"claim": claim, "on": on, "split": "test", "left": "these latents", "right": one["against"]}
         row |= {"metric": one["metric"], "examples": one["examples"], "right_draws": one["draws"]}
+        row |= {"repeats": one["repeats"]}
         claims.append(Joined(row, Effect(one["difference"], [Part(one["error"] ** 2, one["freedom"])]), tests))
     return claims
 
 
 def _deciding(needed: pl.DataFrame) -> tuple[dict, int]:
-    """Of rows of match_claims the one that decides whether all hold, or a control is better; of how many tests."""
+    """Of rows to hold at once the one that decides whether all do, or a control is better; of how many tests."""
     doubtful = needed.sort("p", descending=True, maintain_order=True).unique(
         "against", keep="first", maintain_order=True
     )

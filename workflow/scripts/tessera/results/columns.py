@@ -190,8 +190,8 @@ COLUMNS = {
     "activation": "activation on each of those tokens",
     "measure": "only these: a probe on k latents alone; without these: the probe with k latents at 0, as it is or "
     "refitted; none: the probe on all",
-    "ranking": "which k: those that add most to the probe's decision; difference: of class means; random: others that "
-    "fire as often; hidden: principal directions of the hidden states, ranked as the latents",
+    "ranking": "which k: those that add most to telling the classes by the probe; difference: of class means; random: "
+    "others that fire as often; hidden: principal directions of the hidden states, ranked as the latents",
     "k": "number of latents, or directions",
     "area": "mean of the whole curve over the logarithm of k, up to the largest k that all rankings have",
     "sets": "sets of k latents",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tessera.base.errors import TesseraError
-from tessera.study.evidence import named
+from tessera.study.evidence import AXES, named
 from tessera.study.study import Study
 
 Place = dict[str, str]  # axis → value of the folder that a figure lies in
@@ -106,8 +106,7 @@ def per_match(study: Study) -> list[Place]:
 
 
 def per_place(study: Study, key: str = "places") -> list[Place]:
-    axes = ("model", "layer", "width", "data")
-    return [dict(zip(axes, place, strict=True)) for place in named(study, study.evidence[key])]
+    return [dict(zip(AXES, place, strict=True)) for place in named(study, study.evidence[key])]
 
 
 def per_ablation(study: Study) -> list[Place]:

@@ -11,8 +11,7 @@ from tessera.results.entries import (
     with_ablations,
     with_evidence,
 )
-
-EVIDENCE = ("model", "layer", "width", "data")  # a place of evidence
+from tessera.study.evidence import AXES
 
 TABLES = (
     Table(
@@ -20,7 +19,7 @@ TABLES = (
         "evidence_tables",
         "latent that fires × class: where, how well it tells the class, what it adds to the decision",
         (
-            *EVIDENCE,
+            *AXES,
             *names("class latent pooling threshold selection firing_texts firing_texts_others firing_tokens"),
             *names("firing_tokens_others mean_activation largest_activation"),
             *intervals("roc_auc"),
@@ -32,9 +31,9 @@ TABLES = (
     Table(
         "shown_latents",
         "evidence_tables",
-        "latent that adds most to the decision for a class, or is asked for: how specific, what it writes, its name",
+        "latent that adds most to telling a class, or is asked for: how specific, what it writes, its name",
         (
-            *EVIDENCE,
+            *AXES,
             *names(
                 "class nth latent explanation fires_on neuronpedia promoted suppressed contribution_gap contribution"
             ),
@@ -42,7 +41,7 @@ TABLES = (
             *intervals("roc_auc", "separation"),
             *names("separation_p separation_level separation_texts neutral_rate unspecific"),
         ),
-        about="The latents that add most to the decision for each class, chosen on training texts and judged on "
+        about="The latents that add most to telling each class, chosen on training texts and judged on "
         "test texts: how often they fire, how they separate the class on held-out texts (interval corrected for "
         "all latents shown of the data set), whether they fire on neutral text too, and the tokens that they "
         "make likelier. The page contexts shows the texts.",
@@ -55,7 +54,7 @@ TABLES = (
         "evidence_tables",
         "latent × text that fires it, with its tokens, or a like text on which it is silent",
         (
-            *EVIDENCE,
+            *AXES,
             *names("latent stratum example id split label text tokens similarity start end piece row column"),
             "activation",
         ),
@@ -70,7 +69,7 @@ TABLES = (
         "sufficiency",
         "evidence_tables",
         "measure × ranking × k: the probe on k latents alone, and without them",
-        (*EVIDENCE, *names("measure ranking k"), *intervals("macro_f1"), *names("repeats draws area")),
+        (*AXES, *names("measure ranking k"), *intervals("macro_f1"), *names("repeats draws area")),
         about="Do a few latents suffice, and is the decision lost without them? Macro F1 on the test split of the "
         "probe on k latents alone, and without k latents (as it is, and refitted), with 95 % intervals over test "
         "examples, repeats and draws; area: the mean of a curve over log k.",
@@ -82,9 +81,9 @@ TABLES = (
         "stability",
         "evidence_tables",
         "source of chance (folds, repeats, seeds): overlap of the k latents that add most, beside permuted labels",
-        (*EVIDENCE, *names("over k sets jaccard null_jaccard null_high p")),
+        (*AXES, *names("over k sets jaccard null_jaccard null_high p")),
         about="Would other texts, splits or SAE seeds have named the same latents? Overlap (Jaccard) of the k that "
-        "add most to the decision, beside that of the same procedure with permuted labels.",
+        "add most to telling the classes, beside that of the same procedure with permuted labels.",
         category="Evidence",
         there=with_evidence,
     ),
@@ -93,14 +92,14 @@ TABLES = (
         "evidence_tables",
         "what is taken out of the model × later layer × class: what a probe of its hidden states loses",
         (
-            *EVIDENCE,
+            *AXES,
             *names("kind class latents at_layer states of metric before after"),
             *intervals("drop"),
             *names("draws examples"),
         ),
         about="What a probe of hidden states of later layers loses where latents are taken out of the residual "
-        "stream: the k that add most to the decision, those of each class, random ones that fire as often and as "
-        "strongly, the difference of class means, all. Test split of the first repeat. computed: beside the "
+        "stream: the k that add most to telling the classes, those of each class, random ones that fire as often and "
+        "as strongly, the difference of class means, all. Test split of the first repeat. computed: beside the "
         "directions taken out, where no mere copy of them is.",
         category="Evidence",
         figures=(Figure("evidence_figures.ablation", per_ablation),),
@@ -110,7 +109,7 @@ TABLES = (
         "harm",
         "evidence_tables",
         "what is taken out of the model: how far its next-token distribution moves on other texts",
-        (*EVIDENCE, *names("kind class texts tokens"), *intervals("kl"), "draws"),
+        (*AXES, *names("kind class texts tokens"), *intervals("kl"), "draws"),
         about="Harm elsewhere: how far the model's next-token distribution moves on other texts (neutral ones) where "
         "latents are taken out. No rows where no language model head is.",
         category="Evidence",
@@ -120,7 +119,7 @@ TABLES = (
         "ablated_answers",
         "evidence_tables",
         "what is taken out of the model × choice: how its log-probability changes",
-        (*EVIDENCE, *names("kind class choice before after change change_error turned prompts draws")),
+        (*AXES, *names("kind class choice before after change change_error turned prompts draws")),
         about="Data sets that the model itself answered: how the log-probability of each choice changes where latents "
         "are taken out of the prompt.",
         category="Evidence",

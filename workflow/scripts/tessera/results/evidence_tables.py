@@ -4,9 +4,9 @@ import polars as pl
 
 from tessera.results.catalogue import TABLES
 from tessera.results.merging import scan
+from tessera.study.evidence import AXES
 
-PLACE = ("model", "layer", "width", "data")
-CELL_OF = pl.format("{}/{}/{}: {}", *PLACE)
+CELL_OF = pl.format("{}/{}/{}: {}", *AXES)
 LISTED = ("promoted", "suppressed")
 
 
@@ -27,12 +27,12 @@ def evidence_tables(parts: dict[str, list[str]], k: int) -> dict[str, pl.DataFra
 
 def _as(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     """A frame in the columns of the catalogue, places in order."""
-    return frame.select(TABLES[name].columns).sort(PLACE[:4], maintain_order=True) if "data" in frame else frame
+    return frame.select(TABLES[name].columns).sort(AXES, maintain_order=True) if "data" in frame else frame
 
 
 def _shown(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """The latents that are shown: how they do, how specific they are, what they write, what they are called."""
-    on = [*PLACE, "class", "latent"]
+    on = [*AXES, "class", "latent"]
     told = found["latents"].select(*on, "roc_auc", "roc_auc_low", "roc_auc_high", "firing_texts", "firing_texts_others",
                                    "contribution", "absolute_contribution", "contribution_gap")  # fmt: skip
     shown = found["specificity"].join(told, on=on, how="left", maintain_order="left")
@@ -49,7 +49,7 @@ def _claims(found: dict[str, pl.DataFrame], k: int) -> list[pl.DataFrame]:
         claim = pl.lit(f"{k} latents necessary in the model")
         parts.append(found["needed"].with_columns(claim=claim, on=CELL_OF))
     if "abroad" in found:
-        on = pl.format("{}/{}/{}: {} → {}", "model", "layer", "width", "source", "target")
+        on = pl.format("{}: {}/{}/{}, {} → {}", "scenario", "model", "layer", "width", "source", "target")
         claim = pl.lit("latents fire for their class in the target")
         parts.append(found["abroad"].with_columns(claim=claim, on=on, metric=pl.lit("firing")))
     return [part.select(TABLES["evidence_claims"].columns) for part in parts]
@@ -58,16 +58,16 @@ def _claims(found: dict[str, pl.DataFrame], k: int) -> list[pl.DataFrame]:
 def _harm(harm: pl.DataFrame) -> pl.DataFrame:
     """Shards together; random draws together."""
     kl = (pl.col("kl") * pl.col("tokens")).sum() / pl.col("tokens").sum()
-    whole = harm.group_by(*PLACE, "kind", "class", "draw", maintain_order=True).agg(pl.col("texts", "tokens").sum(), kl)
+    whole = harm.group_by(*AXES, "kind", "class", "draw", maintain_order=True).agg(pl.col("texts", "tokens").sum(), kl)
     ends = {"kl": pl.col("kl").mean(), "kl_low": pl.col("kl").min(), "kl_high": pl.col("kl").max()}
-    return whole.group_by(*PLACE, "kind", "class", maintain_order=True).agg(
+    return whole.group_by(*AXES, "kind", "class", maintain_order=True).agg(
         pl.col("texts", "tokens").first(), draws=pl.len(), **ends
     )
 
 
 def _answers(answers: pl.DataFrame) -> pl.DataFrame:
     """Mean change of each choice's log-probability, over prompts, and over draws."""
-    by = [*PLACE, "kind", "class", "choice"]
+    by = [*AXES, "kind", "class", "choice"]
     of_prompt = answers.group_by(*by, "example", maintain_order=True).agg(
         pl.col("before", "after", "turned").mean(), draws=pl.col("draw").n_unique()
     )

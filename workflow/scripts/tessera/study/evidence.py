@@ -2,8 +2,11 @@
 
 from tessera.base.errors import TesseraError
 from tessera.study.draws import split
+from tessera.study.grid import parse_width
 from tessera.study.media import reads
 from tessera.study.study import Study
+
+AXES = ("model", "layer", "width", "data")  # of a place
 
 
 def every_place(study: Study) -> list[tuple[str, str, str, str]]:
@@ -45,7 +48,15 @@ def check(study: Study) -> None:
             raise TesseraError(
                 f"config key evidence.in_model: {place[0]!r} reads images; latents can be taken out of models of texts"
             )
-    for data in section.get("neutral", []):
-        for place in places:
-            if data not in study.data_of(place[0]):
-                raise TesseraError(f"config key evidence.neutral: the model {place[0]!r} does not read {data!r}")
+    for name, ids in section["ids"].items():
+        for model, layer, width, _ in named(study, [name]):
+            beyond = [latent for latent in ids if latent >= parse_width(width)]
+            if beyond:
+                raise TesseraError(
+                    f"config key evidence.ids.{name}: {beyond[0]} is no latent of {model}/{layer}/{width}, which has "
+                    f"{parse_width(width)}"
+                )
+    neutral = section.get("neutral", [])
+    for model in dict.fromkeys(place[0] for place in places):
+        if neutral and not {*neutral} & {*study.data_of(model)}:
+            raise TesseraError(f"config key evidence.neutral: the model {model!r} reads none of {', '.join(neutral)}")
