@@ -203,7 +203,7 @@ def test_what_is_shown_may_change_without_a_pass_of_the_model(study):
             "evidence.places: 'nobody/1' names no SAE of a trained model; for example big/1/96",
         ),
         ({"places": ["big/1/96/here"], "in_model": ["big"]}, "evidence.in_model: 'big/1/96/acts' is not in"),
-        ({"places": ["big"], "neutral": ["nowhere"]}, "evidence.neutral: the model 'big' does not read 'nowhere'"),
+        ({"places": ["big"], "neutral": ["nowhere"]}, "evidence.neutral: 'nowhere' is not there; allowed: "),
     ],
 )
 def test_wrong_places_end_in_one_line(study, section, reason):

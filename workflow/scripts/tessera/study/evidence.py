@@ -57,6 +57,10 @@ def check(study: Study) -> None:
                     f"{parse_width(width)}"
                 )
     neutral = section.get("neutral", [])
+    for data in neutral:
+        if data not in study.datasets:
+            allowed = ", ".join(study.datasets)
+            raise TesseraError(f"config key evidence.neutral: {data!r} is not there; allowed: {allowed}")
     for model in dict.fromkeys(place[0] for place in places):
         if neutral and not {*neutral} & {*study.data_of(model)}:
             raise TesseraError(f"config key evidence.neutral: the model {model!r} reads none of {', '.join(neutral)}")
