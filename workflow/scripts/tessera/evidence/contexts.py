@@ -14,6 +14,7 @@ from tessera.probes.task import Task
 STRATA = 4  # equal parts of the range from 0 to the latent's largest activation
 SILENT = 3  # a silent text to so many that fire
 OFTEN = 0.02  # of neutral tokens: a latent that fires on more is no specific one (sae_entities, arXiv 2411.14257)
+BLANK = "␣"  # stands for a token of blanks alone
 PLACES = ("start", "end", "piece", "row", "column")  # what tokens.parquet has of a token, by medium and tokenizer
 
 
@@ -83,11 +84,8 @@ def fires_on(found: pl.DataFrame, number: int = 5) -> pl.DataFrame:
     tokens = found.select("latent", "text", *columns).explode(columns).drop_nulls("activation")
     length = pl.col("end") - pl.col("start")
     surface = pl.coalesce("piece", pl.col("text").str.slice(pl.col("start"), length)).str.strip_chars()
-    sums = (
-        tokens.select("latent", "activation", token=surface)
-        .filter(pl.col("token") != "")
-        .group_by("latent", "token", maintain_order=True)
-    )
+    token = pl.when(surface == "").then(pl.lit(BLANK)).otherwise(surface)
+    sums = tokens.select("latent", "activation", token=token).group_by("latent", "token", maintain_order=True)
     ordered = sums.agg(pl.col("activation").sum()).sort("activation", descending=True, maintain_order=True)
     return ordered.group_by("latent", maintain_order=True).agg(fires_on=pl.col("token").head(number).str.join(" "))
 

@@ -90,10 +90,11 @@ def ablation(drops: pl.DataFrame) -> plt.Figure:
         )
         for row, (metric, label) in zip(axes, METRICS.items(), strict=True):
             row[0].set_ylabel(f"{label} lost")
-            for axis, (states, title) in zip(row, STATES.items(), strict=True):
+            for axis, states in zip(row, STATES, strict=True):
                 _drops(axis, macro.filter(metric=metric, states=states), max(1, layers[-1] - layers[0]))
-                axis.set_title(title if row is axes[0] else "")
                 axis.set_xticks(layers)
+        for axis, title in zip(axes[0], STATES.values(), strict=True):
+            axis.set_title(title)
         for axis in axes[-1]:
             axis.set_xlabel("layer whose hidden states are probed")
         handles, labels = axes.flat[0].get_legend_handles_labels()
