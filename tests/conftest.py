@@ -21,6 +21,7 @@ LONG = (
     "test_workflow.py",
     "test_faults.py",
     "test_reruns.py",
+    "test_evidence.py",
     "test_report.py",
     "test_hostile.py",
     "test_visual.py",
