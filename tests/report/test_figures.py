@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
-from tessera.report import claim_figures, grid_figures, transfer_figures
+from tessera.report import claim_figures, evidence_figures, grid_figures, transfer_figures
 from tessera.results.contestants import ALL
 
 
@@ -94,3 +94,31 @@ def test_selected_latents_by_their_number():
     line = next(line for line in figure.axes[0].lines if line.get_label() == "ANOVA F")
     np.testing.assert_allclose(line.get_ydata(), [0.65, 0.75])
     assert list(line.get_xdata()) == [8, 32]
+
+
+def shown(**columns) -> pl.DataFrame:
+    """A row of shown_latents."""
+    row = {"class": "a", "nth": 1, "latent": 7, "explanation": None, "fires_on": "rain", "unspecific": False}
+    kinds = {"explanation": pl.String, "fires_on": pl.String, "nth": pl.Int64}
+    return pl.DataFrame([row | {"contribution_gap": 0.5} | columns], schema_overrides=kinds)
+
+
+def test_latents_are_called_what_a_file_says_else_by_the_tokens_that_fire_them():
+    for columns, name in (
+        ({}, "rain  7"),
+        ({"explanation": "weather"}, "weather  7"),
+        ({"unspecific": True}, "rain  7*"),
+    ):
+        (axis,) = evidence_figures.contributions(shown(**columns)).axes
+        assert [text.get_text() for text in axis.get_yticklabels()] == [name]
+
+
+def test_signs_of_formulas_in_labels_and_tokens_stay_signs():
+    figure = evidence_figures.contributions(shown(**{"class": "$_$", "fires_on": "$x^$"}))
+    figure.canvas.draw()
+    assert figure.axes[0].get_title(loc="left") == "class $_$"
+
+
+def test_no_latent_to_show_is_said():
+    figure = evidence_figures.contributions(shown().clear())
+    assert "no latent" in figure.axes[0].get_title(loc="left")
