@@ -48,6 +48,7 @@ def study(tmp_path_factory) -> Path:
         "grid": {"poolings": ["max"], "thresholds": ["none", 1]},
         "baselines": {"hidden": ["mean"], "tfidf": ["word"], "pixels": ["gray8"]},
         "probe": {"C": [0.1, 1], "folds": 3, "resamples": 100},
+        "evidence": {"places": ["vit"], "k": 2, "draws": 2},
         "transfers": {"itself": {"sources": ["halves"], "fractions": [0.5, 1]}},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
@@ -57,6 +58,15 @@ def study(tmp_path_factory) -> Path:
 
 def read(study, table):
     return pl.read_parquet(study / f"results/tables/{table}.parquet")
+
+
+def test_latents_of_images_have_patches_as_contexts(study):
+    contexts = read(study, "contexts").filter(pl.col("stratum").is_not_null())
+    assert len(contexts) and contexts["start"].list.drop_nulls().list.len().max() == 0
+    for name in ("row", "column"):
+        assert set(contexts[name].explode()) <= {0, 1}  # 8 × 8 pixels in patches of 4 × 4
+    assert set(read(study, "shown_latents")["promoted"]) == {None}
+    assert not (study / "results/tables/ablations.parquet").exists()
 
 
 def test_a_model_is_run_on_what_it_reads(study):

@@ -138,6 +138,7 @@ rule choose_sets:
         "logs/choose_sets/model={model}/layer={layer}/width={width}/data={data}.log",
     benchmark:
         "results/benchmarks/choose_sets/model={model}/layer={layer}/width={width}/data={data}.tsv"
+    priority: 1  # the longest way to the end goes through it
     group:
         "cells"
     conda:
@@ -170,6 +171,7 @@ rule ablate:
         "logs/ablate/model={model}/layer={layer}/width={width}/data={data}/shard={shard}.log",
     benchmark:
         "results/benchmarks/ablate/model={model}/layer={layer}/width={width}/data={data}/shard={shard}.tsv"
+    priority: 1  # the longest way to the end goes through it
     conda:
         "../../envs/activations.yaml"
     resources:

@@ -189,6 +189,7 @@ rule prepare_decoder:
         "logs/prepare_decoder/model={model}/layer={layer}/width={width}.log",
     benchmark:
         "results/benchmarks/prepare_decoder/model={model}/layer={layer}/width={width}.tsv"
+    priority: 1  # what takes latents out of a model waits for it
     conda:
         "../../envs/activations.yaml"
     resources:
