@@ -19,7 +19,7 @@ from tessera.probes.task import Task
 from tessera.probes.verdicts import quantile
 
 AUC = ("roc_auc", "roc_auc_low", "roc_auc_high")
-ENTRIES = 4_000_000  # activations of texts whose ranks are taken at once
+ENTRIES = 2_000_000  # activations of texts whose ranks are taken at once
 
 
 @dataclass
