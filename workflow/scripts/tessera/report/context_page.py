@@ -28,7 +28,7 @@ def contexts_page(entry: Table, contexts: pl.DataFrame) -> str:
         largest = max((value for values in rows["activation"].drop_nulls() for value in values), default=0.0)
         texts = "".join(_context(row, largest) for row in rows.iter_rows(named=True))
         sections.append(f'<section id="latent{number}"><h2>{html.escape(name)}</h2>{texts}</section>')
-    content = f"<style>{STYLE}</style><nav>{''.join(links)}</nav>{''.join(sections)}"
+    content = f"<style>{STYLE}</style><nav>{' '.join(links)}</nav>{''.join(sections)}"
     return whole_page(entry.name, entry.about, content)
 
 
