@@ -214,7 +214,7 @@ def _aucs(features: Path, task: Task, chosen_E: np.ndarray, rows_W: np.ndarray) 
     sizes_C = np.bincount(label_E, minlength=classes)
     smaller_C = np.maximum(1, np.minimum(sizes_C, len(label_E) - sizes_C))
     error_CW = np.sqrt(np.maximum(variance_CW, 0))
-    perfect_CW = (error_CW == 0) & ((auc_CW == 0) | (auc_CW == 1))  # of n texts told apart, 3 / n may not be
+    perfect_CW = (error_CW < 1e-6) & (np.abs(auc_CW - 0.5) > 0.5 - 1e-9)  # of n texts told apart, 3 / n may not be
     return auc_CW, np.where(perfect_CW, 1.5 / smaller_C[:, None], error_CW)
 
 
