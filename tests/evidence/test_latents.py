@@ -36,7 +36,7 @@ def decoder(tmp_path_factory):
 
 def written(file, **about):
     """A decoder that says `about` of itself."""
-    said = json.dumps({"hook": "resid_post", "why_not": None} | about)
+    said = json.dumps({"hook": "resid_post", "why_not": None, "in_stream": True} | about)
     save_file({"W_dec": np.ones((places.WIDTH, places.D), dtype=np.float32)}, file, metadata={"tessera": said})
     return file
 
@@ -103,7 +103,10 @@ def test_sets_are_the_top_ones_and_others_that_fire_as_often(place, decoder):
 
 @pytest.mark.parametrize(
     ("about", "reason"),
-    [({"hook": "z"}, "it reads z, which later layers do not have"), ({"why_not": "it is rare"}, "it is rare")],
+    [
+        ({"hook": "z", "in_stream": False}, "it reads z, which later layers do not have"),
+        ({"why_not": "it is rare"}, "it is rare"),
+    ],
 )
 def test_latents_that_cannot_be_taken_out_are_refused_before_a_model_runs(place, tmp_path, about, reason):
     file = written(tmp_path / "decoder", **about)

@@ -4,8 +4,8 @@ import numpy as np
 import places
 import polars as pl
 import pytest
-from tessera.evidence.choice import SETS
-from tessera.evidence.necessity import COMPUTED, WHOLE, necessity, span
+from tessera.evidence.choice import SETS, span
+from tessera.evidence.necessity import COMPUTED, WHOLE, necessity
 from tessera.evidence.transfers import fires_abroad
 from tessera.probes.task import Task
 from tessera.results.claims import judge, of_evidence

@@ -34,6 +34,12 @@ def test_a_study_that_takes_nothing_out_has_no_tables_of_it(study, made):
     assert "ablations" in results.outputs(study, "evidence_tables")
 
 
+def test_explanations_that_are_not_there_are_refused(made):
+    saes = {"s": {"train": {"texts": ["d"], "tokens": 2000}, "explanations": "of-{layer}-{width}.csv"}}
+    fails(lambda: made(saes=saes, evidence={"places": ["m/1/512"]}), "saes.s.explanations", "'of-1-512.csv' is no file")
+    made(saes=saes)  # nothing asks for them
+
+
 def test_neutral_texts_are_others_than_those_of_the_place(study):
     assert evidence.neutral(study, "m", "512", "d") == ["e"] and evidence.neutral(study, "m", "512", "e") == ["d"]
 

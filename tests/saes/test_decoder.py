@@ -50,7 +50,7 @@ def test_a_latent_adds_its_row_times_the_scale(tmp_path, architecture, options):
 def test_what_the_file_says_of_itself(tmp_path):
     folder = tiny.save_sae(tmp_path / "sae", "jumprelu", width=WIDTH)
     said = {"hook": "resid_post", "architecture": "jumprelu", "normalize_activations": "none", "why_not": None}
-    assert load_decoder(prepared(folder)[1], CPU).about == {**said, "neuronpedia": None}
+    assert load_decoder(prepared(folder)[1], CPU).about == {**said, "neuronpedia": None, "in_stream": True}
     tiny.change_sae(folder, metadata={"neuronpedia_id": "gemma-2-2b/1-gemmascope-res-16k"})
     assert load_decoder(prepared(folder)[1], CPU).about["neuronpedia"] == "gemma-2-2b/1-gemmascope-res-16k"
     tiny.change_sae(folder, metadata={"neuronpedia_id": 3})

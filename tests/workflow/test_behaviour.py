@@ -6,20 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
-import torch
 import yaml
 from runs import snakemake
-from transformers import AutoModelForCausalLM
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """A causal model answers 120 prompts; two of them ask the same thing of two names, and stay together."""
     folder = tmp_path_factory.mktemp("behaviour")
-    tokenizer = tiny.make_tokenizer("llama")
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(tiny.make_config("llama", tokenizer)).save_pretrained(folder / "big")
-    tokenizer.save_pretrained(folder / "big")
+    tiny.save_model("llama", folder / "big", causal=True)
     tiny.save_model("bert", folder / "small")
     generator = np.random.default_rng(0)
     words = [" ".join(generator.choice(tiny.WORDS, size=6)) for _ in range(60)]

@@ -35,10 +35,7 @@ def rows(seed: int) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
-    tokenizer = tiny.make_tokenizer("llama")
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(tiny.make_config("llama", tokenizer)).save_pretrained(folder / "big")
-    tokenizer.save_pretrained(folder / "big")
+    tiny.save_model("llama", folder / "big", causal=True)
     tiny.save_sae(folder / "sae", "jumprelu", width=96, metadata=SAEMetadata(neuronpedia_id="big/1-own"))
     rows(0).write_csv(folder / "here.csv")
     rows(1).write_csv(folder / "there.csv")

@@ -7,7 +7,7 @@ import torch
 from tessera.base.script import script
 from tessera.examples.prompts import load_prompts
 from tessera.interventions.ablation import Latents
-from tessera.interventions.shard import OTHERS, ablate
+from tessera.interventions.shard import ablate, other_texts
 from tessera.models.loading import load_model
 from tessera.models.parts import has_head, local_folder
 from tessera.models.weights import read_weights
@@ -26,20 +26,15 @@ with script(snakemake) as log:
     examples = (
         pl.scan_parquet(inputs.examples).slice(shard * size, size).select("example", "id", "text", "split").collect()
     )
-    texts = [pl.read_parquet(file, columns=["text"]) for file in inputs.others]
-    others = pl.concat([pl.DataFrame(schema={"text": pl.String}), *texts])["text"].unique(maintain_order=True)
-    others = others.sample(min(OTHERS, len(others)), seed=params.seed)
-    prompts = None
-    if causal and params.prompts is not None:
-        prompts = load_prompts(place.data, params.prompts, seed=params.seed)
-        tested = examples.filter(split="test")["id"]
-        prompts = prompts.filter(pl.col("id").cast(pl.String).is_in(tested.implode()))
+    others = other_texts(inputs.others, seed=params.seed, shard=shard, shards=params.shards) if causal else []
+    asked = params.prompts if causal else None
+    prompts = None if asked is None else load_prompts(place.data, asked, seed=params.seed)
     ablate(
         model,
         latents,
         examples,
         pl.read_parquet(inputs.sets),
-        others.to_list()[shard :: params.shards] if causal else [],
+        others,
         prompts,
         Path(snakemake.output[0]),
         max_tokens=identity["spec"]["max_tokens"],

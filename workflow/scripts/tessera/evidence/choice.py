@@ -111,5 +111,10 @@ def _differences(task: Task, hidden_ED: np.ndarray) -> np.ndarray:
     """Orthonormal rows that span the differences between the class means of training texts."""
     label_E = task.label_E[task.train_E]
     mean_CD = np.stack([hidden_ED[task.train_E][label_E == number].mean(axis=0) for number in np.unique(label_E)])
-    _, size_N, direction_ND = np.linalg.svd((mean_CD[1:] - mean_CD[0]).astype(np.float64), full_matrices=False)
-    return direction_ND[size_N > 1e-9 * size_N.max(initial=0)]
+    return span(mean_CD[1:] - mean_CD[0])
+
+
+def span(rows_ND: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span the given ones."""
+    _, size_N, basis_ND = np.linalg.svd(rows_ND.astype(np.float64), full_matrices=False)
+    return basis_ND[size_N > 1e-6 * size_N.max(initial=0)]

@@ -44,6 +44,7 @@ def contexts(
     largest_EL: np.ndarray,
     latents: list[int],
     number: int,
+    width: int,
 ) -> pl.DataFrame:
     """Texts of each latent: `number` that fire it, stratified, and like ones on which it is silent.
 
@@ -52,7 +53,7 @@ def contexts(
     tokens.parquet has them, with their activations.
     """
     chosen = {latent: stratified(task, largest_EL[:, n], number, latent) for n, latent in enumerate(latents)}
-    silent = _silent(task, features, chosen, largest_EL, latents, number)
+    silent = _silent(task, features, chosen, largest_EL, number, width)
     rows = [
         {"latent": latent, "stratum": stratum, "example": example, "similarity": None}
         for latent, some in chosen.items()
@@ -118,29 +119,22 @@ def stratified(task: Task, largest_E: np.ndarray, number: int, seed: int) -> lis
 
 
 def _silent(
-    task: Task, features: Path, chosen: dict[int, list], largest_EL: np.ndarray, latents: list[int], number: int
+    task: Task, features: Path, chosen: dict[int, list], largest_EL: np.ndarray, number: int, width: int
 ) -> dict[int, list[tuple[int, float]]]:
     """Per latent the texts most like those that fire it, by the cosine of all other pooled latents, near ones once."""
-    wanted = np.zeros(len(task.examples), dtype=bool)
-    wanted[[example for some in chosen.values() for example, _ in some]] = True
-    rows, width = {}, 1
-    for example_E, offsets_E, latent, value in feature_groups(features):
-        width = max(width, int(latent.max(initial=0)) + 1)
-        for row in np.flatnonzero(wanted[example_E]):
-            part = slice(offsets_E[row], offsets_E[row + 1])
-            rows[int(example_E[row])] = latent[part], value[part]
+    latents = list(chosen)
+    shows_LE = np.zeros((len(latents), len(task.examples)), dtype=np.float32)
+    for column, some in enumerate(chosen.values()):
+        shows_LE[column, [example for example, _ in some]] = 1
     centre_LW = np.zeros((len(latents), width), dtype=np.float32)
-    for column, latent in enumerate(latents):
-        for example, _ in chosen[latent]:
-            ids, values = rows[example]
-            centre_LW[column, ids] += values / max(1e-12, np.linalg.norm(values))
-        centre_LW[column, latent if latent < width else []] = 0
+    for example_E, part_EW in feature_groups(features, width):
+        centre_LW += (shows_LE[:, example_E] / _norms(part_EW)) @ part_EW
+    known = [column for column, latent in enumerate(latents) if latent < width]
+    centre_LW[known, [latents[column] for column in known]] = 0
     centre_LW /= np.maximum(1e-12, np.linalg.norm(centre_LW, axis=1, keepdims=True))
     cosine_EL = np.zeros((len(task.examples), len(latents)), dtype=np.float32)
-    for example_E, offsets_E, latent, value in feature_groups(features):
-        part_EW = sp.csr_array((value, latent.astype(np.int32), offsets_E), shape=(len(example_E), width))
-        norm_E = np.sqrt(np.asarray(part_EW.multiply(part_EW).sum(axis=1)).ravel())
-        cosine_EL[example_E] = (part_EW @ centre_LW.T) / np.maximum(1e-12, norm_E)[:, None]
+    for example_E, part_EW in feature_groups(features, width):
+        cosine_EL[example_E] = (part_EW @ centre_LW.T) / _norms(part_EW)[:, None]
     near_E = task.examples["near"].to_numpy()
     silent = {}
     for column, latent in enumerate(latents):
@@ -155,6 +149,10 @@ def _silent(
                 some.append((int(example), float(cosine_EL[example, column])))
         silent[latent] = some
     return silent
+
+
+def _norms(part_EW: sp.csr_array) -> np.ndarray:
+    return np.maximum(1e-12, sp.linalg.norm(part_EW, axis=1))
 
 
 def neutral_rate(shards: list[Path], latents: list[int]) -> np.ndarray:

@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 
 from tessera.base import hive
+from tessera.features.registry import KINDS
 from tessera.features.spaces import Features, Thresholding
 from tessera.probes.fit import Probe
 from tessera.probes.task import read_probe
 
-AXES = ("pooling", "threshold", "selection")
+AXES = KINDS["sae"].axes  # of a cell
 
 
 @dataclass
@@ -36,14 +37,6 @@ class Decision:
     def weights_CK(self) -> np.ndarray:
         """A row of weights per class."""
         return weights_of(self.probe)
-
-    def values(self, latent: np.ndarray, value: np.ndarray) -> np.ndarray:
-        """What the probe sees of pooled values of its latents: scaled, or held against the threshold."""
-        if self.thresholding.tau is not None:
-            return (value > self.thresholding.tau).astype(np.float32)
-        scale = np.ones(int(self.latents_K.max(initial=0)) + 1, dtype=np.float32)
-        scale[self.latents_K] = self.thresholding.scale_K
-        return value / scale[latent]
 
     def matrix(self, features_EW: Features) -> Features:
         """The matrix [E, K] of pooled features."""

@@ -16,7 +16,7 @@ from tessera.evidence.ranking import roc_auc
 from tessera.features.pooling import feature_groups, token_groups
 from tessera.probes.metrics import LEVEL
 from tessera.probes.task import Task
-from tessera.probes.verdicts import quantile
+from tessera.probes.verdicts import UNSEEN, quantile
 
 AUC = ("roc_auc", "roc_auc_low", "roc_auc_high")
 ENTRIES = 2_000_000  # activations of texts whose ranks are taken at once
@@ -85,20 +85,16 @@ class Seen:
 def seen(features: Path, decision: Decision, label_E: np.ndarray, chosen_E: np.ndarray, width: int) -> Seen:
     """Add up, over the chosen rows, what the probe of a decision sees of pooled features."""
     classes = len(decision.classes)
-    total, size_W, rows_W = np.zeros(width * classes), np.zeros(width), np.zeros(width)
-    known_W = np.zeros(width, dtype=bool)
-    known_W[decision.latents_K] = True
-    for example_E, offsets_E, latents, values in feature_groups(features):
-        example = np.repeat(example_E, np.diff(offsets_E))
-        kept = chosen_E[example]
-        rows_W += np.bincount(latents[kept], minlength=width)
-        kept &= known_W[latents]
-        latent = latents[kept]
-        value = decision.values(latent, values[kept])
-        place = latent.astype(np.int64) * classes + label_E[example[kept]]
-        total += np.bincount(place, weights=value, minlength=len(total))
-        size_W += np.bincount(latent, weights=np.abs(value), minlength=width)
-    return Seen(total.reshape(width, classes), size_W, rows_W, np.bincount(label_E[chosen_E], minlength=classes))
+    total_WC, size_W, rows_W = np.zeros((width, classes)), np.zeros(width), np.zeros(width)
+    for example_E, part_EW in feature_groups(features, width):
+        kept_E = chosen_E[example_E]
+        part_EW, label = part_EW[kept_E], label_E[example_E[kept_E]]
+        rows_W += np.bincount(part_EW.indices, minlength=width)
+        matrix_EK = decision.matrix(part_EW).astype(np.float64)
+        for number in np.unique(label):
+            total_WC[decision.latents_K, number] += matrix_EK[label == number].sum(axis=0)
+        size_W[decision.latents_K] += abs(matrix_EK).sum(axis=0)
+    return Seen(total_WC, size_W, rows_W, np.bincount(label_E[chosen_E], minlength=classes))
 
 
 @dataclass
@@ -206,7 +202,7 @@ def _aucs(features: Path, task: Task, chosen_E: np.ndarray, rows_W: np.ndarray) 
         here_W = np.flatnonzero((block_W == block) & (rows_W > 0))
         column_W = np.full(width, -1)
         column_W[here_W] = np.arange(len(here_W))
-        entries = [_entries(group, chosen_E, number_E, column_W) for group in feature_groups(features)]
+        entries = [_entries(*group, chosen_E, number_E, column_W) for group in feature_groups(features, width)]
         column, row, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
         for number in range(classes):
             found = roc_auc(column, row, value, len(here_W), label_E == number, group_E)
@@ -214,13 +210,14 @@ def _aucs(features: Path, task: Task, chosen_E: np.ndarray, rows_W: np.ndarray) 
     sizes_C = np.bincount(label_E, minlength=classes)
     smaller_C = np.maximum(1, np.minimum(sizes_C, len(label_E) - sizes_C))
     error_CW = np.sqrt(np.maximum(variance_CW, 0))
-    perfect_CW = (error_CW < 1e-6) & (np.abs(auc_CW - 0.5) > 0.5 - 1e-9)  # of n texts told apart, 3 / n may not be
-    return auc_CW, np.where(perfect_CW, 1.5 / smaller_C[:, None], error_CW)
+    perfect_CW = (error_CW < 1e-6) & (np.abs(auc_CW - 0.5) > 0.5 - 1e-9)
+    return auc_CW, np.where(perfect_CW, UNSEEN / smaller_C[:, None], error_CW)
 
 
-def _entries(group: tuple, chosen_E: np.ndarray, number_E: np.ndarray, column_W: np.ndarray) -> tuple:
+def _entries(
+    example_E: np.ndarray, part_EW: sp.csr_array, chosen_E: np.ndarray, number_E: np.ndarray, column_W: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Column, row and value of a row group's entries at the columns of a block."""
-    example_E, offsets_E, latents, values = group
-    example = np.repeat(example_E, np.diff(offsets_E))
-    kept = chosen_E[example] & (column_W[latents] >= 0)
-    return column_W[latents[kept]], number_E[example[kept]], values[kept]
+    example = np.repeat(example_E, np.diff(part_EW.indptr))
+    kept = chosen_E[example] & (column_W[part_EW.indices] >= 0)
+    return column_W[part_EW.indices[kept]], number_E[example[kept]], part_EW.data[kept]

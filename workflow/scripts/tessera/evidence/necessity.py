@@ -6,15 +6,16 @@ that were taken out (`computed`): what later layers made of the latents lies the
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from tessera.evidence.choice import ALL, NOTHING, PROBE, RANDOM
-from tessera.evidence.sufficiency import DIFFERENCE, difference
+from tessera.evidence.sufficiency import DIFFERENCE, Scores, difference
 from tessera.features.spaces import Standardised
 from tessera.probes.fit import Folds, Probe, fit_at, fit_probe
-from tessera.probes.influence import f1, macro_f1, roc_auc, summed
+from tessera.probes.influence import f1, macro_f1, roc_auc
 from tessera.probes.metrics import LEVEL
 from tessera.probes.task import Task
 from tessera.probes.verdicts import Scored, contrast
@@ -59,33 +60,34 @@ def necessity(
     """
     numbers = {name: index for index, name in enumerate(sets["set"])}
     asked = sets.with_row_index("number").filter(pl.col("kind") != NOTHING)
-    rows, last, examples = [], {}, int((task.split_E == "test").sum())
+    scores, rows, last, examples = Scores([task]), [], {}, int((task.split_E == "test").sum())
     for layer in layers:
         plain_ED = states(numbers[NOTHING], layer)
-        probe_C = _fit(task, plain_ED)
+        probe, space = _fit(task, plain_ED)
         found: dict[tuple, list] = {}
         for one in asked.iter_rows(named=True):
             span_ND, taken_ED = spans.get(one["number"]), states(one["number"], layer)
-            told = {WHOLE: _told(task, plain_ED, taken_ED, probe_C[0], probe_C[1])}
+            told = {WHOLE: _told(task, plain_ED, taken_ED, probe, space)}
             if one["kind"] != ALL and span_ND is not None and len(span_ND) < plain_ED.shape[1]:
-                told[COMPUTED] = _beside(task, plain_ED, taken_ED, span_ND, probe_C[0].C)
+                told[COMPUTED] = _beside(task, plain_ED, taken_ED, span_ND, probe.C)
             for measure, pair in told.items():
                 found.setdefault((one["kind"], one["class"], measure), []).append((one, pair))
         for (kind, name, measure), draws in found.items():
-            latents, pairs = draws[0][0]["latents"], [pair for _, pair in draws]
+            latents, sides = draws[0][0]["latents"], [*zip(*(pair for _, pair in draws), strict=True)]
             about = {"kind": kind, "class": name, "latents": None if latents is None else len(latents)}
             about |= {"at_layer": layer, "states": measure}
             for metric in METRICS:
                 for of, number in zip([None, *task.classes], [None, *range(len(task.classes))], strict=True):
-                    before, after = _scored(task, pairs, number, metric)
+                    score = partial(_score, number, metric)
+                    before, after = (scores.scored([[told] for told in side], score) for side in sides)
                     rows.append(about | {"of": of, "metric": metric} | _drop(before, after, examples))
                     if of is None:
                         last[kind, name, measure, metric] = _lost(before, after)
     differences = []
     for metric in METRICS:
-        probe, random = (last.get((kind, None, COMPUTED, metric)) for kind in (PROBE, RANDOM))
-        if probe is not None and random is not None:
-            row = difference("random latents", contrast(probe, random), random, examples)
+        ours, random = (last.get((kind, None, COMPUTED, metric)) for kind in (PROBE, RANDOM))
+        if ours is not None and random is not None:
+            row = difference("random latents", contrast(ours, random), random, examples)
             differences.append(row | {"metric": metric})
     return pl.DataFrame(rows, schema=SCHEMA), pl.DataFrame(differences, schema=DIFFERENCE | {"metric": pl.String})
 
@@ -117,21 +119,8 @@ def _beside(
     return _told(task, plain_ED, taken_ED, probe, space)
 
 
-def _scored(task: Task, pairs: list[tuple], number: int | None, metric: str) -> tuple[Scored, Scored]:
-    """A metric (of one class, or the mean over classes) before and after, a value per draw."""
-    test_E = task.split_E == "test"
-    label_E = task.label_E[test_E]
-    group_E = np.unique(task.examples["group"].to_numpy()[test_E], return_inverse=True)[1]
-    drawn = frozenset(["random"] if len(pairs) > 1 else [])
-    sides = []
-    for side in range(2):
-        found = [_one(label_E, pair[side], number, metric) for pair in pairs]
-        influence_RG = np.mean([summed(one, group_E, int(group_E.max()) + 1) for _, one in found], axis=0)[None]
-        sides.append(Scored(np.array([[value] for value, _ in found]), influence_RG, drawn))
-    return sides[0], sides[1]
-
-
-def _one(label_E: np.ndarray, told_EC: np.ndarray, number: int | None, metric: str) -> tuple[float, np.ndarray]:
+def _score(number: int | None, metric: str, label_E: np.ndarray, told_EC: np.ndarray) -> tuple[float, np.ndarray]:
+    """A metric of one class, or the mean over classes, and its influence values [E]."""
     if metric == "macro_f1":
         said_E = told_EC.argmax(axis=1)
         return macro_f1(label_E, said_E) if number is None else f1(label_E == number, said_E == number)
@@ -150,9 +139,3 @@ def _drop(before: Scored, after: Scored, examples: int) -> dict:
     low, high = effect.interval(LEVEL)
     ends = {"before": before.value_DR.mean(), "after": after.value_DR.mean(), "drop": effect.difference}
     return ends | {"drop_low": low, "drop_high": high, "draws": len(before.value_DR), "examples": examples}
-
-
-def span(rows_ND: np.ndarray) -> np.ndarray:
-    """Orthonormal rows that span the given ones."""
-    _, size_N, basis_ND = np.linalg.svd(rows_ND.astype(np.float64), full_matrices=False)
-    return basis_ND[size_N > 1e-6 * size_N.max(initial=0)]

@@ -11,11 +11,11 @@ from safetensors import safe_open
 
 from tessera.base import hive
 from tessera.base.errors import TesseraError
-from tessera.evidence.choice import ALL, NOTHING, choose_sets, choose_shown
+from tessera.evidence.choice import ALL, NOTHING, choose_sets, choose_shown, span
 from tessera.evidence.contexts import OFTEN, contexts, fires_on, neutral_rate, peaks
 from tessera.evidence.decision import Decision, read_decision
 from tessera.evidence.latents import latent_table
-from tessera.evidence.necessity import necessity, span
+from tessera.evidence.necessity import necessity
 from tessera.evidence.separation import separations
 from tessera.evidence.stability import stability
 from tessera.evidence.sufficiency import Basis, basis_of_directions, basis_of_latents, sufficiency
@@ -30,7 +30,6 @@ from tessera.study import paths
 from tessera.study.grid import BEFORE_ANSWER, parse_width
 
 Frames = dict[str, pl.DataFrame]
-STREAM = ("resid_pre", "resid_post", "attn_out", "mlp_out")  # hooks whose states later layers carry on
 
 
 class Place:
@@ -99,7 +98,7 @@ def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFram
     """
     with safe_open(decoder, "np") as file:
         about = json.loads(file.metadata()["tessera"])
-    if about["why_not"] or about["hook"] not in STREAM:
+    if about["why_not"] or not about["in_stream"]:
         reason = about["why_not"] or f"it reads {about['hook']}, which later layers do not have as it is"
         raise TesseraError(
             f"config key evidence.in_model: latents of {'/'.join(place.keys.values())} cannot be taken out: {reason}"
@@ -130,7 +129,7 @@ def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number:
         specific = specific.join(rates, on="latent", how="left", maintain_order="left")
     else:
         specific = specific.with_columns(neutral_rate=pl.lit(None, pl.Float64))
-    found = contexts(place.task, shards, tokens, place.pooled(decision), largest_EL, latents, number)
+    found = contexts(place.task, shards, tokens, place.pooled(decision), largest_EL, latents, number, place.width)
     specific = specific.join(fires_on(found), on="latent", how="left", maintain_order="left")
     return {"contexts": found, "specificity": specific.with_columns(unspecific=pl.col("neutral_rate") > OFTEN)}
 

@@ -12,12 +12,13 @@ import scipy.sparse as sp
 from tessera.evidence.decision import Decision, gaps, weights_of
 from tessera.evidence.ranking import matched
 from tessera.features.spaces import Features
+from tessera.probes import verdicts
 from tessera.probes.fit import Probe, fit_at
 from tessera.probes.influence import macro_f1, summed
 from tessera.probes.metrics import LEVEL
 from tessera.probes.selection import METHODS
 from tessera.probes.task import Task
-from tessera.probes.verdicts import NORMAL, Effect, Part, Scored, contrast
+from tessera.probes.verdicts import Effect, Scored, contrast
 
 logger = logging.getLogger("tessera")
 MARGIN = 0.02  # of macro F1: what k latents may lack of all, and suffice
@@ -132,17 +133,17 @@ class Scores:
         tested = np.unique(np.concatenate([groups[task.split_E == "test"] for task in tasks]))
         self.number_G, self.group_E = len(tested), np.searchsorted(tested, groups)
 
-    def scored(self, told_DR: list[list[np.ndarray]]) -> Scored:
-        """Macro F1 of what each draw tells in each repeat."""
-        found = [[self._one(repeat, told) for repeat, told in enumerate(told_R)] for told_R in told_DR]
+    def scored(self, told_DR: list[list[np.ndarray]], score: Callable = macro_f1) -> Scored:
+        """A score of what each draw tells in each repeat: `score(label_E, told)` → value, influence_E."""
+        found = [[self._one(repeat, told, score) for repeat, told in enumerate(told_R)] for told_R in told_DR]
         value_DR = np.array([[value for value, _ in row] for row in found])
         influence_RG = np.mean([[influence for _, influence in row] for row in found], axis=0)
         return Scored(value_DR, influence_RG, frozenset(["random"] if len(found) > 1 else []))
 
-    def _one(self, repeat: int, told_E: np.ndarray) -> tuple[float, np.ndarray]:
+    def _one(self, repeat: int, told: np.ndarray, score: Callable) -> tuple[float, np.ndarray]:
         task = self.tasks[repeat]
         test_E = task.split_E == "test"
-        value, influence_E = macro_f1(task.label_E[test_E], told_E)
+        value, influence_E = score(task.label_E[test_E], told)
         return value, summed(influence_E, self.group_E[test_E], self.number_G)
 
 
@@ -233,24 +234,16 @@ def _claims(found: dict[tuple, Scored], k: int, tasks: list[Task]) -> pl.DataFra
         logger.warning("k = %d is over half of the latents, so that no claim is made of them", k)
         return pl.DataFrame(schema=DIFFERENCE)
     inside = contrast(few, whole)
-    shifted = Effect(inside.difference + MARGIN, [*inside.parts, _unseen(inside, tasks)])
+    counts_RC = [np.bincount(task.label_E[task.split_E == "test"], minlength=len(task.classes)) for task in tasks]
+    rarest = max(1, min(counts_C[counts_C > 0].min() for counts_C in counts_RC))
+    unseen = verdicts.unseen(inside.error**2, len(tasks[0].classes) * rarest)  # a text of the rarest class counts most
+    shifted = Effect(inside.difference + MARGIN, [*inside.parts, unseen])
     examples = round(np.mean([(task.split_E == "test").sum() for task in tasks]))
     rows = [
         difference(f"all latents − {MARGIN}", shifted, whole, examples),
         difference(f"{k} random latents", contrast(few, random), random, examples),
     ]
     return pl.DataFrame(rows, schema=DIFFERENCE)
-
-
-def _unseen(effect: Effect, tasks: list[Task]) -> Part:
-    """What lifts the standard error to half of what 3 texts of the rarest class count that are told otherwise.
-
-    Of n texts that two probes tell alike, 3 / n may still be told otherwise elsewhere (rule of three).
-    """
-    counts_RC = [np.bincount(task.label_E[task.split_E == "test"], minlength=len(task.classes)) for task in tasks]
-    rarest = max(1, min(counts_C[counts_C > 0].min() for counts_C in counts_RC))
-    floor = 1.5 / (len(tasks[0].classes) * rarest)
-    return Part(max(0.0, floor**2 - effect.error**2), NORMAL)
 
 
 DIFFERENCE = {

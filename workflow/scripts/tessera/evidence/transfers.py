@@ -6,7 +6,7 @@ import polars as pl
 from tessera.evidence.sufficiency import DIFFERENCE, difference
 from tessera.probes.influence import summed
 from tessera.probes.task import Task
-from tessera.probes.verdicts import NORMAL, Effect, Part, Scored, of_tests
+from tessera.probes.verdicts import Effect, Scored, of_tests, unseen
 
 
 def fires_abroad(task: Task, shown: pl.DataFrame, largest_EL: np.ndarray, latents: list[int]) -> pl.DataFrame:
@@ -35,7 +35,6 @@ def fires_abroad(task: Task, shown: pl.DataFrame, largest_EL: np.ndarray, latent
     influence_G = summed(np.mean([one for _, one in found], axis=0), group_E, int(group_E.max()) + 1)
     rarest = min(np.bincount(label_E)[np.unique(label_E)])
     seen = of_tests(influence_G)
-    unseen = Part(max(0.0, (1.5 / rarest) ** 2 - seen.variance), NORMAL)  # of n texts alike, 3 / n may differ elsewhere
-    effect = Effect(float(np.mean([value for value, _ in found])), [seen, unseen])
+    effect = Effect(float(np.mean([value for value, _ in found])), [seen, unseen(seen.variance, rarest)])
     other = Scored(np.zeros((1, 1)), np.zeros((1, 1)))
     return pl.DataFrame([difference("texts of other classes", effect, other, int(test_E.sum()))], schema=DIFFERENCE)

@@ -235,11 +235,12 @@ def _among_largest(counts_N: np.ndarray, values: np.ndarray, n: int) -> np.ndarr
     return above
 
 
-def feature_groups(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """The row groups of a feature file: example_E, their E + 1 offsets, latents and pooled values (f32)."""
+def feature_groups(path: Path, width: int) -> Iterator[tuple[np.ndarray, sp.csr_array]]:
+    """The row groups of a feature file: example_E, and their pooled features [E, W] as float32."""
     for group in row_groups(path, ["example", "latent", "value"]):
-        lists, values = group["latent"].chunk(0), group["value"].chunk(0)
-        yield tuple(map(to_numpy, (group["example"].chunk(0), lists.offsets, lists.values, values.values)))
+        lists, values = group["latent"].chunk(0), to_numpy(group["value"].chunk(0).values)
+        latents, offsets_E = to_numpy(lists.values).astype(np.int32), to_numpy(lists.offsets)
+        yield to_numpy(group["example"].chunk(0)), sp.csr_array((values, latents, offsets_E), shape=(len(group), width))
 
 
 def read_features(path: Path, width: int | None = None) -> sp.csr_array:

@@ -37,6 +37,13 @@ def ablations_of(sets: pl.DataFrame) -> dict[str, Ablation]:
     return found
 
 
+def other_texts(files: list[str], *, seed: int, shard: int, shards: int) -> list[str]:
+    """A shard's part of up to OTHERS texts of other examples, drawn once for all shards."""
+    parts = [pl.read_parquet(file, columns=["text"]) for file in files]
+    texts = pl.concat([pl.DataFrame(schema={"text": pl.String}), *parts])["text"].unique(maintain_order=True)
+    return texts.sample(min(OTHERS, len(texts)), seed=seed).to_list()[shard::shards]
+
+
 def later(layer: int, blocks: int) -> list[int]:
     """The layers whose hidden states are read: that of the SAE, then steps to the last."""
     return sorted({round(place) for place in np.linspace(layer, blocks - 1, STEPS + 1)})
@@ -57,7 +64,8 @@ def ablate(
     """Write the folder `out`: hidden states (`passes.take_out`), divergence.parquet, answers.parquet.
 
     All examples are read as they are, those of the test split without each set. `others`: texts whose next-token
-    predictions are compared, of a model with a head. `prompts`: those of the examples, where the model answered them.
+    predictions are compared, of a model with a head. `prompts`: of the data set, where the model answered them; those
+    of the test split are answered without each set too.
     """
     ablations, options = ablations_of(sets), {"max_tokens": max_tokens, "pool_massive": pool_massive}
     plain = {name for name, one in ablations.items() if one.kind == "nothing"}
@@ -71,6 +79,8 @@ def ablate(
         moved = pl.DataFrame(schema=DIVERGENCE) if moved is None else moved.cast(DIVERGENCE)
         write_parquet(part / "divergence.parquet", moved)
         changed = []
+        if prompts is not None:
+            prompts = prompts.filter(pl.col("id").cast(pl.String).is_in(test["id"].implode()))
         if prompts is not None and len(prompts):
             before = answer(model, prompts, max_tokens=max_tokens)
             for name, ablation in taken.items():

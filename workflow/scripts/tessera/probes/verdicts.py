@@ -24,6 +24,7 @@ from tessera.examples.splits import TEST_PARTS
 OVERLAP = 1 / (TEST_PARTS - 1)  # n_test / n_train of the split that repeats draw
 ALPHA = 0.05
 NORMAL = 1e12  # degrees of freedom
+UNSEEN = 1.5  # over n: half of what n texts that are all alike leave open, 3 / n (rule of three)
 ALPHA_OTHERS = 0.01  # of all other claims of a study, as long as its primary claim is not decided
 
 
@@ -95,6 +96,11 @@ def of_tests(influence_G: np.ndarray) -> Part:
         return Part(0.0, 1.0)
     groups = max(2, len(influence_G))
     return Part(squares_G.sum() * groups / (groups - 1), squares_G.sum() ** 2 / (squares_G**2).sum())
+
+
+def unseen(variance: float, texts: float) -> Part:
+    """What lifts a variance to that of n texts that are all alike, of which 3 / n may be otherwise elsewhere."""
+    return Part(max(0.0, (UNSEEN / texts) ** 2 - variance), NORMAL)
 
 
 def of_training(difference_R: np.ndarray, influence_RG: np.ndarray) -> Part:

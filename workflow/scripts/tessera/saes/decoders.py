@@ -13,7 +13,8 @@ class Decoder:
     """W_WD [W, d]: what one unit of each latent adds to the reconstruction, float32; None of an SAE without one.
 
     `about`: hook, architecture, normalize_activations, neuronpedia (the SAE's name there, or None) and why_not (why its
-    latents can neither be taken out nor read as directions, or None).
+    latents can neither be taken out nor read as directions, or None), in_stream (are they directions of the residual
+    stream, which later layers carry on?).
     """
 
     W_WD: torch.Tensor | None

@@ -101,6 +101,7 @@ def prepare(
         "normalize_activations": normalisation,
         "neuronpedia": about.get("neuronpedia_id"),
         "why_not": _why_not(architecture) if "saelens" in prepared else None,
+        "in_stream": hook in WRITTEN,
     }
     if encoder:
         _save(encoder, kept, prepared)

@@ -88,6 +88,7 @@ def load(config: dict) -> Study:
                 f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"
             )
     evidence.check(study)
+    _check_explanations(study)
     draws.expand(study.models, study.saes, study.seed)
     saes.add_random(study)
     return study
@@ -110,6 +111,14 @@ def _check_transfer(key: str, scenario: dict, datasets: dict) -> None:
         raise TesseraError(f"config key {key}.joint: there is one source only")
     if 1.0 not in scenario["fractions"]:
         raise TesseraError(f"config key {key}.fractions: 1.0 is missing, which the best cells are chosen at")
+
+
+def _check_explanations(study: Study) -> None:
+    for model, layer, width, _ in evidence.named(study, study.evidence["places"]):
+        entry = study.sae_entry(*study.sae_owner(model, width))
+        path = study.saes[entry].get("explanations")
+        if path is not None and not filled(path, layer, width).is_file():
+            raise TesseraError(f"config key saes.{entry}.explanations: {str(filled(path, layer, width))!r} is no file")
 
 
 def sae_folder(recipe: dict, layer: str, width: str) -> Path:
