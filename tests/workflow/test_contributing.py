@@ -40,7 +40,7 @@ PROOFS = {
     + """
 import numpy as np
 from tessera.features.pooling import pool
-from tessera.report.style import pooling_order
+from tessera.features.pooling import pooling_order
 study = load(config | {"grid": {"poolings": ["top5", "share"], "thresholds": ["none"]}})
 check_poolings(study)
 assert any("pooling=share" in file for file in cells.every_cell(study, "scores"))

@@ -126,6 +126,33 @@ for stage in results.figured(STUDY):
             "../scripts/draw.py"
 
 
+rule explorer:
+    input:
+        tables=[file for file in results.every_table(STUDY) if file.endswith(".parquet")],
+        examples=data.examples(STUDY),
+    output:
+        page=paths.EXPLORER,
+        pieces=directory(paths.PIECES),
+    log:
+        "logs/explorer.log",
+    benchmark:
+        "results/benchmarks/explorer.tsv"
+    group:
+        "results"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        study=config_sha256(STUDY.config),
+        version=VERSIONS["explorer"],
+    message:
+        "the explorer: a page to look at"
+    script:
+        "../scripts/explorer.py"
+
+
 rule pages:
     input:
         [results.parquet(table) for table in results.pages(STUDY)],

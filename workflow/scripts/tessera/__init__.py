@@ -31,4 +31,5 @@ VERSIONS = {
     "claims": 4,
     "figures": 5,
     "pages": 1,
+    "explorer": 1,
 }

@@ -200,6 +200,12 @@ def parse_pooling(pooling: str) -> tuple[str, tuple[int, ...]]:
     return name, (int(found[2]),) if found[2] else ()
 
 
+def pooling_order(pooling: str) -> tuple[int, tuple[int, ...]]:
+    """Where a pooling stands in figures: as in POOLINGS, then by its number."""
+    name, number = parse_pooling(pooling)
+    return list(POOLINGS).index(name), number
+
+
 def check_poolings(study: Study) -> None:
     """Are the poolings of a study's grid known?
 

@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from tessera.report.style import COLOURS, COLUMN, STYLE, bars, look
+from tessera.report.colours import COLOURS
+from tessera.report.style import COLUMN, STYLE, bars, look
 from tessera.results.contestants import ALL, CONTESTANTS, THESE
 
 VERDICTS = {"holds": COLOURS[2], "undecided": "0.6", "fails": COLOURS[1]}

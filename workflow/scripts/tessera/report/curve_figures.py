@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import polars as pl
 
 from tessera.probes.repeats import combined
-from tessera.report.style import COLOURS, COLUMN, F1, STYLE, bars
+from tessera.report.colours import COLOURS
+from tessera.report.style import COLUMN, F1, STYLE, bars
 
 
 def learning_curve(scores: pl.DataFrame, cell: str) -> plt.Figure:

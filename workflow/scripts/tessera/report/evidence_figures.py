@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from tessera.report.style import COLOURS, COLUMN, MARKERS, STYLE, look
+from tessera.report.colours import COLOURS
+from tessera.report.style import COLUMN, MARKERS, STYLE, look
 
 LONGEST = 46  # characters of a latent's name
 RANKINGS = {

@@ -7,10 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
+from tessera.features.pooling import pooling_order
 from tessera.features.registry import KINDS
-from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look, pooling_order, threshold_order
+from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look
 from tessera.results.contestants import CONTESTANTS
-from tessera.study.grid import parse_width
+from tessera.study.grid import parse_width, threshold_order
 
 CONTROLS = {kind.of_control for kind in KINDS.values()}
 SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation": "correlation", "l1": "L1 path"}

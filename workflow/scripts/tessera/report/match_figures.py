@@ -5,7 +5,8 @@ import math
 import matplotlib.pyplot as plt
 import polars as pl
 
-from tessera.report.style import COLOURS, COLUMN, MARKERS, STYLE, bars, hide_beyond
+from tessera.report.colours import COLOURS
+from tessera.report.style import COLUMN, MARKERS, STYLE, bars, hide_beyond
 
 CURVES = {
     "one_to_one": ("matched one to one", COLOURS[0]),

@@ -7,11 +7,9 @@ import numpy as np
 import polars as pl
 
 from tessera.base.files import atomic
-from tessera.features.pooling import POOLINGS, parse_pooling
-from tessera.study.grid import parse_threshold
+from tessera.report.colours import COLOURS
 
 COLUMN = 3.4  # inches: one column of a two-column paper
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe and Ito
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 STYLE = {
     "font.size": 7,
@@ -60,13 +58,3 @@ def bars(points: pl.DataFrame) -> np.ndarray:
     """Distances [2, n] from the value to the ends of its interval."""
     value, low, high = (points[name].to_numpy() for name in ("macro_f1", "macro_f1_low", "macro_f1_high"))
     return np.clip(np.vstack([value - low, high - value]), 0, None)
-
-
-def pooling_order(pooling: str) -> tuple[int, tuple[int, ...]]:
-    name, number = parse_pooling(pooling)
-    return list(POOLINGS).index(name), number
-
-
-def threshold_order(threshold: str) -> tuple[int, float]:
-    kind, value = parse_threshold(threshold)
-    return ["none", "fixed", "quantile"].index(kind), value or 0.0

@@ -6,10 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
+from tessera.features.pooling import pooling_order
 from tessera.features.registry import KINDS
 from tessera.probes.repeats import combined
-from tessera.report.style import COLOURS, COLUMN, F1, STYLE, bars, hide_beyond, pooling_order, threshold_order
-from tessera.study.grid import parse_width
+from tessera.report.colours import COLOURS
+from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond
+from tessera.study.grid import parse_width, threshold_order
 from tessera.study.paths import JOINT
 
 

@@ -79,6 +79,12 @@ def parse_threshold(threshold: str) -> tuple[str, float | None]:
     raise ValueError(f"threshold {threshold!r} does not parse; allowed: none, a number >= 0, or qP with 0 < P < 100")
 
 
+def threshold_order(threshold: str) -> tuple[int, float]:
+    """Where a threshold stands in figures: none, numbers, quantiles."""
+    kind, value = parse_threshold(threshold)
+    return ["none", "fixed", "quantile"].index(kind), value or 0.0
+
+
 def parse_selection(selection: str) -> tuple[str, int | None]:
     """`none` → ("none", None), `anova-64` → ("anova", 64).
 

@@ -25,6 +25,7 @@ class Study:
     probe: dict
     claims: dict
     evidence: dict
+    explorer: dict
     repeats: int
     shard_size: int
     seed: int

@@ -1,0 +1,93 @@
+// The study's data: pieces that stand in this page, or in files beside it, read when first asked for.
+// explorer/columns.py writes them.
+
+const TYPES = {
+  u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array, u4: Uint32Array, i4: Int32Array,
+  f4: Float32Array, f8: Float64Array,
+};
+const asked = new Map(); // name → promise of the piece
+const awaited = new Map(); // file → what to do once it is there
+let numbers = new Map([["study", 0]]); // name → number of the piece
+
+window.tesseraPiece = (number, content) => awaited.get(number)?.(content); // what a piece in a file calls
+
+export function named(pieces) {
+  numbers = new Map(pieces.map((name, number) => [name, number]));
+}
+
+export const has = name => numbers.has(name);
+
+// The piece of a name: {about, frames}.
+export function piece(name) {
+  if (!asked.has(name)) asked.set(name, read(name));
+  return asked.get(name);
+}
+
+export const frame = async (name, part) => (await piece(name)).frames[part];
+export const table = name => frame(`table/${name}`, "table");
+
+async function read(name) {
+  if (!numbers.has(name)) throw new Error(`this study has no ${name}`);
+  const number = numbers.get(name);
+  const inside = document.getElementById(`piece${number}`);
+  const bytes = Uint8Array.from(atob(inside ? inside.textContent : await fromFile(number)), one => one.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return decoded(await new Response(stream).arrayBuffer());
+}
+
+function fromFile(number) {
+  return new Promise((resolve, reject) => {
+    awaited.set(number, resolve);
+    const file = `${document.documentElement.dataset.folder}/${number}.js`; // a script is read from disk, a fetch is not
+    const fails = () => reject(new Error(`${file} cannot be read: keep the folder beside this page`));
+    document.head.append(Object.assign(document.createElement("script"), { src: file, onerror: fails }));
+  });
+}
+
+function decoded(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const { about, frames } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  const typed = place => new TYPES[place.type](buffer, 4 + length + place.at, place.size);
+  for (const [name, one] of Object.entries(frames)) frames[name] = new Frame(one, typed);
+  return { about, frames };
+}
+
+// A table: columns as arrays, null where there is no value. Columns are decoded when first asked for.
+export class Frame {
+  constructor({ rows, columns }, typed) {
+    this.length = rows;
+    this.names = Object.keys(columns);
+    for (const name of this.names)
+      Object.defineProperty(this, `_${name}`, { get: once(() => values(columns[name], typed)), enumerable: false });
+  }
+  column(name) { return this[`_${name}`]; }
+  row(number) { return Object.fromEntries(this.names.map(name => [name, this.column(name)[number]])); }
+  rows(keep = () => true) {
+    const found = [];
+    for (let number = 0; number < this.length; number++) {
+      const row = this.row(number);
+      if (keep(row)) found.push(row);
+    }
+    return found;
+  }
+}
+
+function once(make) {
+  let made;
+  return () => (made ??= make());
+}
+
+function values(column, typed) {
+  const there = column.valid && typed(column.valid);
+  const present = one => (there ? Array.from(one, (value, number) => (there[number] ? value : null)) : one);
+  if (column.kind === "list") {
+    const items = values(column.items, typed), ends = typed(column.ends);
+    return present(Array.from(ends, (end, number) => items.slice(number ? ends[number - 1] : 0, end)));
+  }
+  const stored = typed(column.values);
+  if (column.kind === "string") return present(Array.from(stored, code => column.named[code]));
+  if (column.kind === "boolean") return present(Array.from(stored, value => value === 1));
+  return stored instanceof Float32Array || stored instanceof Float64Array
+    ? Array.from(stored, (value, number) => (Number.isNaN(value) || (there && !there[number]) ? null : value))
+    : present(stored);
+}

@@ -1,0 +1,132 @@
+// The latents of a place of evidence, and one of them: what it fires on, writes, adds, and what the model is without it.
+
+import { address, change } from "tessera/address.js";
+import { chart, intervals } from "tessera/charts.js";
+import { has, piece } from "tessera/data.js";
+import { h, link, note, picker, section } from "tessera/dom.js";
+import { interval, number, score, share } from "tessera/numbers.js";
+import { signed } from "tessera/overview.js";
+import { plainTable, sortable } from "tessera/tables.js";
+import { shownExample } from "tessera/text.js";
+
+const STRATA = { 1: "highest quarter", 2: "third quarter", 3: "second quarter", 4: "lowest quarter" };
+const ALL = "all";
+
+export function placePicker(study, place, view) {
+  return picker("place", study.places, place, value => (location.hash = address(view, value.split("/"))));
+}
+
+const nameOf = row => row.explanation ?? row.fires_on ?? "";
+
+export async function latents(study, parts, query) {
+  if (!study.places.length) throw new Error("this study has no evidence (config key evidence.places)");
+  const place = study.places.includes(parts.join("/")) ? parts.join("/") : study.places[0];
+  const { frames } = await piece(`place/${place}`);
+  const shown = frames.shown.rows(), names = new Map(shown.map(row => [row.latent, nameOf(row)]));
+  const classes = [...new Set(frames.latents.column("class"))], chosen = classes.includes(query.class) ? query.class : ALL;
+  const rows = frames.latents.rows(row => chosen === ALL || row.class === chosen).map(row => ({ ...row, name: names.get(row.latent) ?? "" }));
+  const to = row => address("latent", [...place.split("/"), String(row.latent)]);
+  const columns = [
+    { name: "latent", shown: row => (has(`latent/${place}/${row.latent}`) ? link(to(row), String(row.latent)) : String(row.latent)) },
+    { name: "name", title: "fires on", shown: row => h("span", { class: "one" }, row.name) },
+    ...["class", "contribution_gap", "contribution", "firing_texts", "firing_texts_others", "roc_auc", "weight", "rank_contribution_gap", "rank_roc_auc"]
+      .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })),
+  ];
+  const bars = shown.map(row => ({ ...row, label: `${row.class} · ${row.latent}`, address: to(row) }));
+  return [
+    h("h1", {}, `Latents of ${place}`),
+    h("div", { class: "pickers" }, placePicker(study, place, "latents"), picker("class", [ALL, ...classes], chosen, value => change({ class: value === ALL ? undefined : value }))),
+    section("Those that tell the classes best", note("Chosen on training texts, judged on test texts. Click a bar to read the latent."),
+      chart("contributions", "Contribution gap: what a latent adds to the decision on texts of the class, less what it adds on all others.", {
+        width: 420, height: { step: 22 },
+        mark: { type: "bar", cursor: "pointer" },
+        encoding: { y: { field: "label", type: "nominal", sort: null, title: "class · latent", axis: { labelLimit: 300 } }, x: { field: "contribution_gap", type: "quantitative", title: "contribution gap" }, tooltip: ["label", "contribution_gap", "firing_texts", "firing_texts_others"].map(field => ({ field })) },
+      }, bars, [{ name: "latent", shown: row => link(to(row), String(row.latent)) }, { name: "class" }, { name: "fires_on", title: "fires on", shown: row => h("span", { class: "one" }, nameOf(row)) }, { name: "contribution_gap" }, { name: "separation", interval: "separation", about: study.meanings.separation }, { name: "neutral_rate", about: study.meanings.neutral_rate }], { open: true })),
+    ...sufficiencyOf(frames.sufficiency), ...stabilityOf(study, frames.stability),
+    section("All that are listed", note(`Of each class the ${study.likely} that tell it best; latents.parquet has all.`),
+      sortable(`latents-${place.replaceAll("/", "-")}`, rows, columns, { sort: query.sort, down: Boolean(query.down), words: query.words }, change)),
+  ];
+}
+
+function sufficiencyOf(sufficiency) {
+  if (!sufficiency.length) return [];
+  const rows = sufficiency.rows().map(row => ({ ...row, curve: `${row.measure}: ${row.ranking}` }));
+  return [section("How few suffice?", chart("sufficiency", "Macro F1 on the test split of the probe on k latents alone, and without them; 95 % intervals.", {
+    width: 460, height: 260,
+    encoding: { x: { field: "k", type: "quantitative", scale: { type: "symlog" }, title: "k latents" }, color: { field: "curve", type: "nominal", title: null }, strokeDash: { field: "curve", type: "nominal", title: null } },
+    layer: [
+      { mark: { type: "rule", opacity: 0.5 }, encoding: { y: { field: "macro_f1_low", type: "quantitative", title: "macro F1", scale: { zero: false } }, y2: { field: "macro_f1_high" } } },
+      { mark: { type: "line", point: true }, encoding: { y: { field: "macro_f1", type: "quantitative" }, tooltip: ["curve", "k", "macro_f1", "macro_f1_low", "macro_f1_high"].map(field => ({ field })) } },
+    ],
+  }, rows, [{ name: "measure" }, { name: "ranking" }, { name: "k" }, { name: "macro_f1", interval: "macro_f1" }]))];
+}
+
+function stabilityOf(study, stability) {
+  if (!stability.length) return [];
+  return [section("Would other texts, splits or seeds name the same?", plainTable(stability.rows(), stability.names.filter(name => stability.column(name).some(value => value !== null)).map(name => ({ name, about: study.meanings[name] }))))];
+}
+
+function histogramOf(histogram) {
+  if (!histogram?.length) return [];
+  const rows = histogram.rows().map(row => ({ ...row, at: `${number(row.low)} to ${number(row.high)}` }));
+  return [section("How strongly it fires", chart("activations", "Tokens that fire it by activation, per class (the axis of tokens is logarithmic).", {
+    width: 360, height: 120,
+    mark: { type: "bar" },
+    encoding: { row: { field: "class", type: "nominal", title: null }, x: { field: "low", type: "quantitative", bin: { binned: true }, title: "activation" }, x2: { field: "high" }, y: { field: "tokens", type: "quantitative", scale: { type: "symlog" }, title: "tokens" }, tooltip: ["class", "at", "tokens"].map(field => ({ field })) },
+  }, rows, [{ name: "class" }, { name: "low" }, { name: "high" }, { name: "tokens" }]))];
+}
+
+function contextsOf(frames, place, query) {
+  const data = place.split("/").at(-1), rows = frames.contexts.rows();
+  const images = new Map(frames.images ? frames.images.rows().map(row => [row.example, row.image]) : []);
+  const labels = [...new Set(rows.map(row => row.label))], label = labels.includes(query.label) ? query.label : ALL;
+  const largest = Math.max(0, ...rows.flatMap(row => (row.activation ?? []).map(Math.abs)));
+  const one = row => h("div", { class: row.stratum === null ? "context silent" : "context" },
+    h("small", {}, `${row.stratum === null ? `silent, similarity ${score(row.similarity)}` : `up to ${number(Math.max(...row.activation))}`} · ${row.label} · ${row.split} · `,
+      link(address("example", [data, String(row.example)], { place }), String(row.id))),
+    shownExample({ text: row.text, image: images.get(row.example) }, row, row.activation, largest, query.whole === "1"));
+  const strata = [1, 2, 3, 4, null].map(stratum => [stratum, rows.filter(row => row.stratum === stratum && (label === ALL || row.label === label))]).filter(([, some]) => some.length);
+  return section("Where it fires", note("Texts from the whole range of its activations: the stronger, the darker; at the end, texts that are alike and on which it is silent. Near-duplicates are shown once."),
+    h("div", { class: "pickers" }, picker("label", [ALL, ...labels], label, value => change({ label: value === ALL ? undefined : value })),
+      h("button", { "aria-pressed": String(query.whole === "1"), onclick: () => change({ whole: query.whole === "1" ? undefined : "1" }) }, "whole texts")),
+    strata.map(([stratum, some]) => [h("h3", {}, stratum === null ? "like them, and silent" : `${STRATA[stratum]} of its activations`), some.map(one)]));
+}
+
+function ablationsOf(study, ablations) {
+  const rows = ablations?.length ? ablations.rows(row => row.kind !== "nothing") : [];
+  if (!rows.length) return [];
+  const named = rows.map(row => ({ ...row, label: [row.kind, row.class, `layer ${row.at_layer}`, row.states, row.of, row.metric].filter(one => one !== null && one !== undefined && one !== "").join(" · ") }));
+  return [section("The model without latents of this place", note("What a probe of a later layer loses where they are taken out of the residual stream: those of each class, beside controls."),
+    chart("ablations", "Drop of the score where latents are taken out; right of the dashed line is a loss. 95 % intervals.", intervals(named, "drop", { title: "drop", zero: true }), named,
+      ["kind", "class", "latents", "at_layer", "states", "of", "metric", "before", "after"].map(name => ({ name, about: study.meanings[name] })).concat([{ name: "drop", interval: "drop" }])))];
+}
+
+export async function latent(study, parts, query) {
+  const place = parts.slice(0, -1).join("/"), id = Number(parts.at(-1));
+  if (!has(`latent/${place}/${id}`)) throw new Error(`latent ${id} of ${place} is not among those shown (config key evidence.ids asks for it)`);
+  const [{ frames }, at] = await Promise.all([piece(`latent/${place}/${id}`), piece(`place/${place}`)]);
+  const shown = at.frames.shown.rows(row => row.latent === id), rates = at.frames.latents.rows(row => row.latent === id);
+  const first = shown[0] ?? {}, tokens = text => h("span", { class: "tokens" }, text ?? "unknown");
+  const others = [...new Set(at.frames.shown.column("latent"))], turn = others.indexOf(id);
+  const beside = step => others[(turn + step + others.length) % others.length];
+  const to = one => address("latent", [...place.split("/"), String(one)]);
+  const matched = study.matches.length ? link(address("transfer", [], { latent: String(id) }), "its partners in matched SAEs") : null;
+  return [
+    h("h1", {}, `Latent ${id}`),
+    h("p", {}, link(address("latents", place.split("/")), place), " · ", others.length > 1 ? [link(to(beside(-1)), "previous"), " · ", link(to(beside(1)), "next")] : null, matched ? [" · ", matched] : null),
+    h("dl", {},
+      h("dt", {}, "fires on"), h("dd", {}, tokens(first.fires_on)),
+      first.explanation ? [h("dt", {}, "explanation"), h("dd", {}, tokens(first.explanation))] : [],
+      h("dt", {}, "makes likelier"), h("dd", {}, tokens(first.promoted)),
+      h("dt", {}, "makes less likely"), h("dd", {}, tokens(first.suppressed)),
+      h("dt", {}, "on neutral texts"), h("dd", {}, first.neutral_rate === null || first.neutral_rate === undefined ? "not measured" : `fires on ${share(first.neutral_rate)} of tokens${first.unspecific ? ": unspecific" : ""}`),
+      shown.map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
+      first.neuronpedia ? [h("dt", {}, "elsewhere"), h("dd", {}, h("a", { href: first.neuronpedia, rel: "noreferrer" }, "its page at Neuronpedia"))] : []),
+    h("div", { class: "columns" },
+      section("Per class", plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
+        .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })))),
+      ...histogramOf(frames.histogram)),
+    contextsOf(frames, place, query),
+    ...ablationsOf(study, at.frames.ablations),
+  ];
+}

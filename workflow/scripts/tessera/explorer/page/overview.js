@@ -1,0 +1,68 @@
+// What was asked, what the primary claim came to, what to doubt, and the contestants on each data set.
+
+import { address } from "tessera/address.js";
+import { chart, intervals } from "tessera/charts.js";
+import { h, link, note, section } from "tessera/dom.js";
+import { interval, number, score } from "tessera/numbers.js";
+import { plainTable } from "tessera/tables.js";
+
+const MEANS = {
+  holds: "the whole interval lies above zero",
+  fails: "the whole interval lies below zero",
+  undecided: "the interval holds zero: these data do not tell",
+};
+export const verdict = name => h("span", { class: `verdict ${name}` }, name);
+
+const speaks = { "all together": "for data sets to come, of which these are a sample", "on these data sets": "on these data sets alone" };
+
+function claimCard(row) {
+  return h("div", { class: "card", id: "primary" },
+    h("p", {}, h("strong", {}, row.claim), " ", verdict(row.verdict)),
+    h("p", {}, `Difference in ${row.metric.replaceAll("_", " ")}: `, h("strong", {}, signed(row.difference)), ` ${interval(row, "difference")}, ${speaks[row.on] ?? row.on}.`),
+    note(`${row.left || "left"} against ${row.right || "right"}. ${row.verdict}: ${MEANS[row.verdict]}. `,
+      row.agree === null ? "" : `${Math.round(100 * row.agree)} % of the repeats alone come to the same verdict. `,
+      row.larger_search_only ? "Only because one side searched more cells. " : ""));
+}
+
+export const signed = value => (value === null ? "" : (value < 0 ? "−" : "+") + score(Math.abs(value)));
+
+function contestants(study) {
+  const best = study.frames.best.rows(row => row.split === "test");
+  return [...new Set(best.map(row => row.data))].map(data => {
+    const rows = best.filter(row => row.data === data).map(row => ({ ...row, label: row.contestant, address: address("cell", row.name.split("/")) }));
+    const columns = [
+      { name: "contestant" },
+      { name: "macro_f1", interval: "macro_f1", title: "macro F1" },
+      { name: "name", title: "its best cell", shown: row => link(row.address, row.name) },
+      { name: "cells_searched", about: study.meanings.cells_searched },
+      { name: "cv_macro_f1", about: study.meanings.cv_macro_f1 },
+    ];
+    return h("div", {}, h("h3", {}, data),
+      chart(`contestants-${data}`, `Best cell of each contestant on ${data}, chosen by cross-validation inside the training split and scored once on ${rows[0].examples} test examples; 95 % intervals. Click a mark to open the cell.`,
+        intervals(rows, "macro_f1", { title: "macro F1 on the test split", extra: ["name", "cells_searched"] }), rows, columns));
+  });
+}
+
+export async function overview(study) {
+  const claims = study.frames.claims.rows(), warnings = study.frames.warnings.rows();
+  const primary = claims.find(row => row.role === "primary");
+  const columns = [
+    { name: "claim" }, { name: "on" }, { name: "verdict", shown: row => verdict(row.verdict) },
+    { name: "difference", interval: "difference", about: study.meanings.difference },
+    { name: "metric" }, { name: "agree", about: study.meanings.agree },
+  ];
+  return [
+    h("h1", {}, study.question),
+    h("p", {}, study.counts),
+    primary ? claimCard(primary) : note("No claim is primary here: the study has not both sides of it."),
+    section("What to doubt, first", warnings.length
+      ? h("ul", { id: "doubts" }, warnings.map(row => h("li", {}, h("strong", {}, row.warning), ` (${row.where}): ${number(row.count)} of ${number(row.of)}. ${row.advice}. `, row.such_as ? h("small", {}, `Such as ${row.such_as}.`) : "")))
+      : note("Nothing was counted that should be doubted.")),
+    section("Who classifies best?", h("div", { class: "columns" }, contestants(study))),
+    section("Every claim", note("All claims but the primary one share one family of errors (Holm). ", link(address("tables", ["claims"]), "The whole table"), " has searches, draws and levels."), plainTable(claims, columns)),
+    study.shown ? section("Which latents carry it?", note("Evidence was made at these places."),
+      h("ul", {}, study.places.map(place => h("li", {}, link(address("latents", place.split("/")), place))))) : null,
+    section("Where it comes from", h("p", {}, study.origin, " ", link(address("tables", ["provenance"]), "Provenance"), " has every hash and version; ",
+      h("a", { href: "report.html" }, "report.html"), " (made by ", h("code", {}, "make report"), ") has the figures for print, the config and what each stage cost.")),
+  ];
+}
