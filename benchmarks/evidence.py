@@ -1,4 +1,4 @@
-"""The table of latents and the contexts of one SAE of 16,384 latents: seconds and memory against the number of texts.
+"""The table of latents, contexts and decisions of one SAE of 16,384 latents: seconds and memory by number of texts.
 
 python benchmarks/evidence.py [--examples 5000 20000 100000]
 
@@ -96,6 +96,16 @@ def contexts(root: Path) -> float:
     return resident("VmHWM")
 
 
+def decisions(root: Path) -> float:
+    from tessera.base.files import write_parquet, write_parts
+    from tessera.evidence.reading import explain_decisions
+
+    decided, listed = explain_decisions(place_of(root))
+    write_parquet(root / "decisions.parquet", decided)
+    write_parts(root / "decision_latents.parquet", listed)
+    return resident("VmHWM")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--examples", type=int, nargs="+", default=[5000, 20000, 100000])
@@ -104,7 +114,7 @@ def main() -> None:
     for number in options.examples:
         with tempfile.TemporaryDirectory() as folder:
             save_place(Path(folder), number)
-            for work in (latents, contexts):
+            for work in (latents, contexts, decisions):
                 rows[f"{number} {work.__name__}"] = measure(prepare, work, Path(folder))
     print(table(rows, {"wall_s": ".1f", "cpu_s": ".1f", "result": ".0f"}))
 

@@ -17,7 +17,7 @@ from tessera.study import paths
 SETTINGS = {"seed": 0, "folds": 3, "resamples": 100, "C": [0.1, 1.0]}
 KEYS = {"model": "m", "layer": "1", "width": "64", "data": "d"}
 WIDTH, TOKENS, PLANTED, D = 64, 5, 7, 16
-POOLINGS, THRESHOLDS = ["sum"], ["none", "0.5"]
+VALUES = {"pooling": ["sum"], "threshold": ["none", "0.5"], "selection": ["none"]}
 
 
 def example_frame(labels: list[str], texts: list[str] | None = None) -> pl.DataFrame:
@@ -55,21 +55,24 @@ def write_shard(folder: Path, acts_ETW: np.ndarray, hidden_ED: np.ndarray, examp
     """What an extraction of these examples would have left."""
     size = len(acts_ETW)
     rows = {
-        "example": np.repeat(np.arange(size, dtype=np.uint32), TOKENS),
+        "example": np.repeat(examples["example"].to_numpy(), TOKENS),
         "position": np.tile(np.arange(TOKENS, dtype=np.uint32), size),
     }
     flat_NW = acts_ETW.reshape(-1, WIDTH)
     token, latent = np.nonzero(flat_NW)
     counts_N = np.bincount(token, minlength=len(flat_NW))
     sparse = SparseActivations(counts_N, latent.astype(np.uint32), flat_NW[token, latent])
-    write_parquet(folder / paths.LATENTS.format(**KEYS), token_table(rows, sparse, pa.float32(), ("1", "64")), rows=100)
+    table = token_table(rows, sparse, pa.float32(), ("1", "64"))
+    write_parquet(folder / paths.LATENTS.format(**KEYS), table, rows=100)
+    last = table.filter(pa.array(rows["position"] == TOKENS - 1))
+    write_parquet(folder / paths.BEFORE_ANSWER.format(**KEYS), last, rows=20)
     spans = [span for text in examples["text"] for span in _words(text)]
     places = rows | {
         name: np.array([span[side] for span in spans], np.uint32) for side, name in enumerate(("start", "end"))
     }
     write_parquet(folder / paths.TOKENS, pl.DataFrame(places))
     lists = {name: pl.Series(hidden_ED.tolist(), dtype=pl.Array(pl.Float32, D)) for name in ("sum", "max", "last")}
-    ones = {"example": pl.Series(range(size), dtype=pl.UInt32), "tokens": pl.Series([1] * size, dtype=pl.UInt32)}
+    ones = {"example": examples["example"], "tokens": pl.Series([1] * size, dtype=pl.UInt32)}
     write_parquet(folder / paths.HIDDEN.format(**KEYS), pl.DataFrame(ones | lists))
 
 
@@ -90,18 +93,21 @@ def make_place(
     texts: list[str] | None = None,
     repeats: int = 1,
     examples: pl.DataFrame | None = None,
+    shards: int = 1,
+    **values: list[str],
 ) -> Place:
-    """A place whose features are pooled and whose cells are probed."""
+    """A place whose features are pooled and whose cells are probed, of these `values` of the axes."""
+    values = VALUES | values
     examples = example_frame(labels, texts) if examples is None else examples
     if hidden_ED is None:
         hidden_ED = np.random.default_rng(2).standard_normal((len(labels), D)).astype(np.float32)
     write_parquet(folder / "data=d/examples.parquet", examples)
-    shard = folder / "shard=0"
-    write_shard(shard, acts_ETW, hidden_ED, examples)
-    outputs = {pooling: folder / paths.FEATURES.format(pooling=pooling, **KEYS) for pooling in POOLINGS}
-    pool_folders([shard], outputs, layer="1", width="64")
+    folders = [folder / f"shard={number}" for number in range(shards)]
+    for shard, rows in zip(folders, np.array_split(np.arange(len(labels)), shards), strict=True):
+        write_shard(shard, acts_ETW[rows], hidden_ED[rows], examples[rows])
+    outputs = {pooling: folder / paths.FEATURES.format(pooling=pooling, **KEYS) for pooling in values["pooling"]}
+    pool_folders(folders, outputs, layer="1", width="64")
     features, cells = [str(file) for file in outputs.values()], []
-    values = {"pooling": POOLINGS, "threshold": THRESHOLDS, "selection": ["none"]}
     files = str(folder / "data=d/examples.parquet"), features
     for here, cell in probe_cells("sae", *files, KEYS, values, SETTINGS, repeats):
         parts = [
@@ -109,4 +115,4 @@ def make_place(
         ]
         cell.write(parts)
         cells += parts
-    return Place(KEYS, files[0], features, cells, [str(shard)], SETTINGS)
+    return Place(KEYS, files[0], features, cells, [str(shard) for shard in folders], SETTINGS)

@@ -139,6 +139,40 @@ def test_contributions_are_those_of_the_raw_model(study):
     assert both["contribution"].to_numpy() == pytest.approx(expected, abs=1e-4)
 
 
+def test_decisions_are_those_of_the_predictions_as_sums_of_what_fires(study):
+    decided, listed = (table(study, name).filter(data="here") for name in ("decisions", "decision_latents"))
+    told = table(study, "predictions").filter(features="sae", data="here", repeat=0)
+    both = decided.join(told.select("example", "probability", told="predicted"), on="example")
+    assert both["predicted"].equals(both["told"]) and {*both["example"]} == {*told["example"]}
+    odds = both["probability"].list.to_array(2).to_numpy()
+    wet_E = np.log(odds[:, 1] / odds[:, 0]) * np.where(both["class"] == "wet", 1, -1)
+    assert both["decision"].to_numpy() == pytest.approx(wet_E, abs=1e-4)
+    sums = listed.group_by("example").agg(pl.col("contribution").sum())
+    whole = decided.filter(pl.col("class") == pl.col("predicted")).join(sums, on="example", how="left").fill_null(0)
+    total = whole["intercept"] + whole["contribution"] + whole["others"]
+    assert total.to_numpy() == pytest.approx(whole["decision"].to_numpy(), abs=1e-9)
+
+
+def test_the_tokens_of_a_decision_are_those_of_the_raw_model(study):
+    texts = pl.read_parquet(study / "results/examples/data=here/examples.parquet").select("example", "text")
+    listed = table(study, "decision_latents").filter(data="here").sample(12, seed=0).join(texts, on="example")
+    raw = raw_activations(study, listed["text"].to_list())
+    for row, (acts_TW, spans) in zip(listed.iter_rows(named=True), raw, strict=True):
+        fires = np.flatnonzero(acts_TW[:, row["latent"]])
+        assert [*zip(row["start"], row["end"], strict=True)] == [tuple(spans[token]) for token in fires]
+        assert row["activation"] == pytest.approx(acts_TW[fires, row["latent"]].tolist(), abs=1e-4)
+
+
+def test_histograms_hold_every_token_that_fires_a_shown_latent(study):
+    counted = table(study, "latent_histograms").filter(data="here").group_by("latent").agg(pl.col("tokens").sum())
+    shards = study.glob("results/activations/model=big/data=here/pass=0/shard=*/latents/layer=1/width=96.parquet")
+    rows = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in shards])
+    fired = rows.select(latent=pl.col("latent").explode().cast(pl.Int64)).group_by("latent").len("tokens")
+    shown = table(study, "shown_latents").filter(data="here").select("latent").unique()
+    expected = fired.join(shown, on="latent", how="semi")
+    assert sorted(counted.rows()) == sorted(expected.rows()) and len(counted)
+
+
 def test_a_text_that_holds_markup_stays_text(study):
     page = (study / "results/report/contexts.html").read_text()
     assert "alert(1)" in page and MARKUP not in page and "&lt;script&gt;" in page

@@ -62,9 +62,10 @@ def read(study, table):
 
 def test_latents_of_images_have_patches_as_contexts(study):
     contexts = read(study, "contexts").filter(pl.col("stratum").is_not_null())
-    assert len(contexts) and contexts["start"].list.drop_nulls().list.len().max() == 0
-    for name in ("row", "column"):
-        assert set(contexts[name].explode()) <= {0, 1}  # 8 × 8 pixels in patches of 4 × 4
+    for marked in (contexts, read(study, "decision_latents")):
+        assert len(marked) and marked["start"].list.drop_nulls().list.len().max() == 0
+        for name in ("row", "column"):
+            assert set(marked[name].explode()) <= {0, 1}  # 8 × 8 pixels in patches of 4 × 4
     assert set(read(study, "shown_latents")["promoted"]) == {None}
     assert not (study / "results/tables/ablations.parquet").exists()
 

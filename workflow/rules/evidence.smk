@@ -1,6 +1,6 @@
 """Evidence: the latents that carry a decision, where they fire, what they write, and what is lost without them.
 
-Three jobs per place and data set read shards, features and cells; where a study asks for it (`evidence.in_model`), one
+Four jobs per place and data set read shards, features and cells; where a study asks for it (`evidence.in_model`), one
 more per shard takes latents out of the model.
 """
 
@@ -64,6 +64,34 @@ rule read_contexts:
         "contexts of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"
     script:
         "../scripts/read_contexts.py"
+
+
+rule explain_decisions:
+    input:
+        examples=paths.EXAMPLES,
+        features=of(evidence.features),
+        cells=of(evidence.cells),
+        shards=of(cells.shards_of),
+    output:
+        **evidence.parts(STUDY, "explain_decisions"),
+    log:
+        "logs/explain_decisions/model={model}/layer={layer}/width={width}/data={data}.log",
+    benchmark:
+        "results/benchmarks/explain_decisions/model={model}/layer={layer}/width={width}/data={data}.tsv"
+    group:
+        "cells"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=PROBE,
+        version=VERSIONS["evidence"],
+    message:
+        "decisions of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"
+    script:
+        "../scripts/explain_decisions.py"
 
 
 rule suffice:

@@ -1,39 +1,19 @@
 """The texts that a latent fires on, with their tokens, and like texts on which it is silent."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tessera.base.files import row_groups
-from tessera.features.pooling import feature_groups, token_groups
+from tessera.evidence.tokens import marks
+from tessera.features.pooling import feature_groups
 from tessera.probes.task import Task
 
 STRATA = 4  # equal parts of the range from 0 to the latent's largest activation
 SILENT = 3  # a silent text to so many that fire
 OFTEN = 0.02  # of neutral tokens: a latent that fires on more is no specific one (sae_entities, arXiv 2411.14257)
 BLANK = "␣"  # stands for a token of blanks alone
-PLACES = ("start", "end", "piece", "row", "column")  # what tokens.parquet has of a token, by medium and tokenizer
-
-
-def peaks(shards: list[Path], latents: list[int], examples: int) -> np.ndarray:
-    """The largest size [E, L] of some latents' activations on each text of a data set."""
-    largest_EL = np.zeros((examples, len(latents)), dtype=np.float32)
-    for example_N, _, place, column, value in _active(shards, latents):
-        np.maximum.at(largest_EL, (example_N[place], column), np.abs(value))
-    return largest_EL
-
-
-def _active(shards: list[Path], latents: list[int]) -> Iterator[tuple]:
-    """Per row group: example and position of its tokens, and of each activation of `latents` token, column, value."""
-    for example_N, position_N, offsets_N, latent, value in token_groups(shards):
-        column_W = np.full(max([*latents, int(latent.max(initial=0))]) + 1, -1)
-        column_W[latents] = np.arange(len(latents))
-        kept = column_W[latent] >= 0
-        place = np.repeat(np.arange(len(example_N)), np.diff(offsets_N))[kept]
-        yield example_N, position_N, place, column_W[latent[kept]], value[kept]
 
 
 def contexts(
@@ -66,11 +46,7 @@ def contexts(
     ]
     schema = {"latent": pl.Int64, "stratum": pl.Int64, "example": pl.UInt32, "similarity": pl.Float64}
     picked = pl.DataFrame(rows, schema=schema)
-    wanted = np.zeros(len(task.examples), dtype=bool)
-    wanted[picked["example"].to_numpy()] = True
-    places, lengths = _places(tokens, wanted)
-    fired = _fired(shards, latents, wanted).join(places, on=["example", "position"], how="left")
-    listed = fired.group_by("latent", "example", maintain_order=True).agg(*PLACES, "activation")
+    listed, lengths = marks(shards, tokens, picked)
     texts = task.examples.select("example", "id", "split", "label", "text")
     together = picked.join(texts, on="example", how="left").join(lengths, on="example", how="left")
     order = pl.struct(
@@ -153,40 +129,3 @@ def _silent(
 
 def _norms(part_EW: sp.csr_array) -> np.ndarray:
     return np.maximum(1e-12, sp.linalg.norm(part_EW, axis=1))
-
-
-def neutral_rate(shards: list[Path], latents: list[int]) -> np.ndarray:
-    """Share [L] of the tokens of neutral texts that fire each latent."""
-    tokens_L, tokens = np.zeros(len(latents)), 0
-    for example_N, _, _, column, _ in _active(shards, latents):
-        tokens_L += np.bincount(column, minlength=len(latents))
-        tokens += len(example_N)
-    return tokens_L / max(1, tokens)
-
-
-def _fired(shards: list[Path], latents: list[int], wanted: np.ndarray) -> pl.DataFrame:
-    """Every activation of some latents on the wanted examples."""
-    parts = []
-    for example_N, position_N, place, column, value in _active(shards, latents):
-        kept = wanted[example_N[place]]
-        place, column = place[kept], column[kept]
-        frame = {
-            "latent": np.array(latents, dtype=np.int64)[column],
-            "example": example_N[place],
-            "position": position_N[place],
-        }
-        parts.append(pl.DataFrame(frame | {"activation": value[kept]}))
-    return pl.concat(parts)
-
-
-def _places(tokens: list[Path], wanted: np.ndarray) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The tokens of the wanted examples, a null for what a tokenizer or medium has not; and how many each has."""
-    parts = []
-    for file in tokens:
-        for group in row_groups(file):
-            frame = pl.from_arrow(group)
-            parts.append(frame.filter(pl.Series(wanted[frame["example"].to_numpy()])))
-    found = pl.concat(parts)
-    empty = {name: pl.String if name == "piece" else pl.UInt32 for name in PLACES if name not in found.columns}
-    found = found.with_columns(pl.lit(None, kind).alias(name) for name, kind in empty.items())
-    return found.select("example", "position", *PLACES), found.group_by("example").agg(tokens=pl.len())

@@ -38,6 +38,11 @@ class Decision:
         """A row of weights per class."""
         return weights_of(self.probe)
 
+    @cached_property
+    def intercept_C(self) -> np.ndarray:
+        """What the decision for each class is where no latent fires."""
+        return _per_class(self.probe, self.probe.intercept_C)
+
     def matrix(self, features_EW: Features) -> Features:
         """The matrix [E, K] of pooled features."""
         return self.thresholding.apply(features_EW)
@@ -45,8 +50,11 @@ class Decision:
 
 def weights_of(probe: Probe) -> np.ndarray:
     """A row of weights [C, K] per class; of two classes, the first one's are those of the second, negated."""
-    weights_CK = probe.weights_CK
-    return np.vstack([-weights_CK, weights_CK]) if len(probe.classes) == 2 else weights_CK
+    return _per_class(probe, probe.weights_CK)
+
+
+def _per_class(probe: Probe, rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([-rows, rows]) if len(probe.classes) == 2 else rows
 
 
 def gaps(weights_CK: np.ndarray, total_CK: np.ndarray, of_C: np.ndarray) -> np.ndarray:

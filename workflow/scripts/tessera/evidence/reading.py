@@ -12,13 +12,15 @@ from safetensors import safe_open
 from tessera.base import hive
 from tessera.base.errors import TesseraError
 from tessera.evidence.choice import ALL, NOTHING, choose_sets, choose_shown, span
-from tessera.evidence.contexts import OFTEN, contexts, fires_on, neutral_rate, peaks
+from tessera.evidence.contexts import OFTEN, contexts, fires_on
 from tessera.evidence.decision import Decision, read_decision
+from tessera.evidence.explaining import explain, marked
 from tessera.evidence.latents import latent_table
 from tessera.evidence.necessity import necessity
 from tessera.evidence.separation import separations
 from tessera.evidence.stability import stability
 from tessera.evidence.sufficiency import Basis, basis_of_directions, basis_of_latents, sufficiency
+from tessera.evidence.tokens import histograms, neutral_rate, peaks
 from tessera.evidence.transfers import fires_abroad
 from tessera.examples.examples import read_examples
 from tessera.features.hidden import read_hidden
@@ -64,6 +66,11 @@ class Place:
     def latents(self, decision: Decision) -> list[Path]:
         """Token-level shards: of the tokens that the decision's pooling reads."""
         return token_files(self.folders, decision.cell["pooling"], self.keys)
+
+    @property
+    def tokens(self) -> list[Path]:
+        """A file per folder of activations: where its tokens stand."""
+        return [folder / paths.TOKENS for folder in self.folders]
 
     def pooled(self, decision: Decision) -> Path:
         return Path(hive.one(self.features, pooling=decision.cell["pooling"]))
@@ -115,11 +122,11 @@ def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFram
 
 
 def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number: int) -> Frames:
-    """Where the shown latents fire, how specific each is, and how well it separates its class on held-out texts."""
+    """Where and how strongly the shown latents fire, how specific each is, how well it separates its class held out."""
     decision = place.decision()
     latents = shown["latent"].unique(maintain_order=True).to_list()
-    shards, tokens = place.latents(decision), [folder / paths.TOKENS for folder in place.folders]
-    largest_EL = peaks(shards, latents, len(place.frame))
+    shards = place.latents(decision)
+    largest_EL, range_2L = peaks(shards, latents, len(place.frame))
     pairs = shown.select("class", "latent").rows()
     apart = separations(place.task, pairs, largest_EL > 0, latents)
     specific = shown.hstack(apart)
@@ -129,9 +136,20 @@ def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number:
         specific = specific.join(rates, on="latent", how="left", maintain_order="left")
     else:
         specific = specific.with_columns(neutral_rate=pl.lit(None, pl.Float64))
-    found = contexts(place.task, shards, tokens, place.pooled(decision), largest_EL, latents, number, place.width)
+    found = contexts(place.task, shards, place.tokens, place.pooled(decision), largest_EL, latents, number, place.width)
     specific = specific.join(fires_on(found), on="latent", how="left", maintain_order="left")
-    return {"contexts": found, "specificity": specific.with_columns(unspecific=pl.col("neutral_rate") > OFTEN)}
+    return {
+        "contexts": found,
+        "specificity": specific.with_columns(unspecific=pl.col("neutral_rate") > OFTEN),
+        "histograms": histograms(place.task, shards, latents, range_2L),
+    }
+
+
+def explain_decisions(place: Place) -> tuple[pl.DataFrame, Iterator[pl.DataFrame]]:
+    """The decision on every test example as a sum; and, shard by shard, the latents that add most to it."""
+    decision = place.decision()
+    decided, listed = explain(place.task, decision, place.pooled(decision), place.width)
+    return decided, marked(listed, place.latents(decision), place.tokens)
 
 
 def suffice(place: Place, hidden: list[str], seeds: list[str], *, repeats: int, k: int, draws: int) -> Frames:
@@ -218,6 +236,6 @@ def read_abroad(
         data = hive.keys(file)["data"]
         task = Task(read_examples(file), **settings)
         files = token_files(hive.at(shards, data=data), pooling, keys)
-        largest_EL = peaks(files, latents, len(task.examples))
+        largest_EL, _ = peaks(files, latents, len(task.examples))
         rows.append(fires_abroad(task, shown, largest_EL, latents).with_columns(target=pl.lit(data)))
     return pl.concat(rows)

@@ -16,7 +16,7 @@ def fires_abroad(task: Task, shown: pl.DataFrame, largest_EL: np.ndarray, latent
     over latents and classes of the difference of shares. No row where the data sets have no class in common.
 
     Args:
-        task: of the target. shown: of the source, `class` and `latent`. largest_EL: `contexts.peaks` of `latents`.
+        task: of the target. shown: of the source, `class` and `latent`. largest_EL: `tokens.peaks` of `latents`.
     """
     test_E = task.split_E == "test"
     label_E, fires_EL = task.label_E[test_E], largest_EL[test_E] > 0

@@ -11,7 +11,8 @@ from tessera.study.study import Study
 
 PARTS = {
     "weigh_latents": ("latents", "shown"),
-    "read_contexts": ("contexts", "specificity"),
+    "read_contexts": ("contexts", "specificity", "histograms"),
+    "explain_decisions": ("decisions", "decision_latents"),
     "suffice": ("sufficiency", "suffices", "stability"),
     "need": ("ablations", "needed", "harm", "answers"),
 }  # what each rule leaves at a place

@@ -41,7 +41,7 @@ COLUMNS = {
     "target": "transfer: the data set that is scored; behaviour: the model whose behaviour is predicted; matches: "
     "the SAE that the probe reads",
     "role": "source (another model), target (the model itself) or control; of claims: primary or secondary",
-    "class": "label",
+    "class": "label; in decisions, the one that is decided on",
     "precision": "precision of the class",
     "recall": "recall of the class",
     "f1": "F1 of the class",
@@ -57,7 +57,8 @@ COLUMNS = {
     "scale": "what the pooled value was divided by there; in matched_latents, what the partner's is multiplied by",
     "hook": "what of the block the SAE reads",
     "l0_on_data": "mean number of active latents per pooled token, on the data sets",
-    "tokens": "tokens behind it: those that are pooled; in norms, all content tokens",
+    "tokens": "tokens behind it: those that are pooled; in norms, all content tokens; in "
+    "latent_histograms, those of texts of the class with an activation in the bin",
     "median_norm": "median norm of a token, to a thousandth",
     "p99_norm": "99th percentile of the norms, to a thousandth",
     "largest_norm": "largest norm of a token",
@@ -94,7 +95,8 @@ COLUMNS = {
     "that add most), class (those of one class), random, difference (of class means, as directions), all",
     "name": "which one",
     "item": "which part of it",
-    "value": "its hash, commit or version",
+    "value": "its hash, commit or version; in decision_latents, what the probe sees of the latent: the pooled value / "
+    "its scale, or 1 where it exceeds tau",
     "claim": "left side > right side, in macro F1",
     "on": "data set, or scenario and its source and target, or match; all together: the mean for data sets to come; on "
     "these data sets: for these alone",
@@ -156,7 +158,13 @@ COLUMNS = {
     "mean_activation": "mean activation on the tokens of the class that fire it",
     "largest_activation": "largest activation on them",
     "contribution": "what the latent adds to the decision for the class: weight × the value that the probe sees, the "
-    "mean over test texts; with the intercept, the latents add up to the mean decision",
+    "mean over test texts; with the intercept, the latents add up to the mean decision; in decision_latents, on this "
+    "text, for the predicted class",
+    "label_contribution": "the same for the class of the label",
+    "decision": "decision for the class: intercept + the contributions of the latents listed + others; of two classes "
+    "the log-odds, of several what softmax turns into probabilities",
+    "intercept": "the decision where no latent fires",
+    "others": "what all latents add that decision_latents does not list",
     "absolute_contribution": "mean size of it",
     "contribution_gap": "what it adds to telling the class: contribution on texts of the class, less that on others",
     "rank_roc_auc": "rank of the latent by the distance of roc_auc from .5; 1: the largest",
@@ -214,7 +222,7 @@ COLUMNS = {
     "change_error": "its standard error over prompts [nats]",
     "turned": "share of the prompts whose answer is another one then",
     "prompts": "prompts that it was measured on",
-    "low": "lower end of the bin",
+    "low": "lower end of the bin; latent_histograms: of 20 from the smallest to the largest activation that is not 0",
     "high": "upper end of the bin",
 }
 ENDS = {"_low": "lower end of the 95 % interval of {}", "_high": "upper end of the 95 % interval of {}"}

@@ -1,4 +1,4 @@
-"""The catalogue's tables of evidence: latents, their contexts, sufficiency, stability, ablations."""
+"""The catalogue's tables of evidence: latents, their contexts, decisions, sufficiency, stability, ablations."""
 
 from tessera.results.entries import (
     Figure,
@@ -63,6 +63,33 @@ TABLES = (
         "darker. Below, texts most like those on which the latent is silent. Near-duplicates are shown once.",
         category="Evidence",
         page="context_page.contexts_page",
+        there=with_evidence,
+    ),
+    Table(
+        "latent_histograms",
+        "evidence_tables",
+        "shown latent × class × bin of its activations",
+        (*AXES, *names("latent class low high tokens")),
+        csv=False,
+        there=with_evidence,
+    ),
+    Table(
+        "decisions",
+        "evidence_tables",
+        "test example × predicted class, and that of its label: the best cell's decision as a sum",
+        (*AXES, *names("example id split label predicted class decision intercept others")),
+        csv=False,
+        there=with_evidence,
+    ),
+    Table(
+        "decision_latents",
+        "evidence_tables",
+        "test example × latent that adds most to its decision, with the tokens that fire it",
+        (
+            *AXES,
+            *names("example latent value contribution label_contribution start end piece row column activation"),
+        ),
+        csv=False,
         there=with_evidence,
     ),
     Table(

@@ -1,9 +1,11 @@
 """The tables of evidence: every place in one, names and what a latent writes beside it, and what claims rest on."""
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from tessera.results.catalogue import TABLES
-from tessera.results.merging import scan
+from tessera.results.merging import in_order, scan
 from tessera.study.evidence import AXES
 
 CELL_OF = pl.format("{}/{}/{}: {}", *AXES)
@@ -13,7 +15,8 @@ LISTED = ("promoted", "suppressed")
 def evidence_tables(parts: dict[str, list[str]], k: int) -> dict[str, pl.DataFrame]:
     """Name → table, from the files of every part of every place; those that a study has no file for are not there."""
     found = {part: scan(files).collect() for part, files in parts.items() if files}
-    tables = {name: _as(name, found[name]) for name in ("latents", "contexts", "sufficiency", "stability")}
+    tables = {name: _as(name, found[name]) for name in ("latents", "contexts", "decisions", "sufficiency", "stability")}
+    tables["latent_histograms"] = _as("latent_histograms", found["histograms"])
     tables["shown_latents"] = _shown(found)
     tables["evidence_claims"] = _as("evidence_claims", pl.concat(_claims(found, k), how="diagonal"))
     if "ablations" in found:
@@ -23,6 +26,12 @@ def evidence_tables(parts: dict[str, list[str]], k: int) -> dict[str, pl.DataFra
             "ablated_answers": _as("ablated_answers", _answers(found["answers"])),
         }
     return tables
+
+
+def in_parts(name: str, files: list[str]) -> Iterator[pl.DataFrame]:
+    """A table whose places together may fill the memory, a place at a time."""
+    for file in in_order(files):
+        yield _as(name, scan([file]).collect())
 
 
 def _as(name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -46,12 +46,16 @@ def merge_cells(files: Iterable[str]) -> pl.LazyFrame:
 
 def merge_in_parts(files: list[str], size: int = 100) -> Iterator[pl.DataFrame]:
     """The same of cells of one kind, some at a time: for parts that together fill the memory."""
-    ordered = sorted(files, key=_place)
+    ordered = in_order(files)
     for start in range(0, max(1, len(ordered)), size):
         yield merge_cells(ordered[start : start + size]).collect()
 
 
-def _place(file: str) -> tuple:
-    """Where a cell's file stands in the order of CELL."""
-    keys = hive.keys(file)
-    return tuple(int(keys[key]) if AXES[key].number else keys[key] for key in CELL if key in keys)
+def in_order(files: Iterable[str]) -> list[str]:
+    """Files of cells, or of places, in the order of CELL."""
+
+    def place(file: str) -> tuple:
+        keys = hive.keys(file)
+        return tuple(int(keys[key]) if AXES[key].number else keys[key] for key in CELL if key in keys)
+
+    return sorted(files, key=place)
