@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 
 import vl_convert

@@ -17,6 +17,7 @@ from tessera.examples.examples import read_examples
 from tessera.explorer.fits import Said, largest_weights, name_of
 from tessera.explorer.images import thumbnails
 from tessera.results.catalogue import TABLES
+from tessera.results.contestants import CONTESTANTS
 from tessera.study.evidence import AXES
 from tessera.study.grid import CELL
 
@@ -49,8 +50,20 @@ def grid_of(tables: dict[str, Path]) -> Piece:
     by = [*CELL, "split"]
     chosen = pl.scan_parquet(tables["scores"]).group_by(by, maintain_order=True).agg(pl.col("C").unique().sort())
     cells = pl.read_parquet(tables["cells"]).join(chosen.collect(), on=by, how="left", nulls_equal=True)
-    named = cells.with_columns(name=pl.struct(CELL).map_elements(name_of, return_dtype=pl.String))
-    return "grid", {}, {"cells": named}
+    return "grid", {}, {"cells": named(cells).with_columns(contestant=contestant())}
+
+
+def named(cells: pl.DataFrame) -> pl.DataFrame:
+    """Cells with the short name of each."""
+    return cells.with_columns(name=pl.struct(CELL).map_elements(name_of, return_dtype=pl.String))
+
+
+def contestant() -> pl.Expr:
+    """The contestant that a cell belongs to."""
+    found = pl.lit(None, pl.String)
+    for title, cells in CONTESTANTS.items():
+        found = pl.when(cells).then(pl.lit(title)).otherwise(found)
+    return found
 
 
 def cells_of(tables: dict[str, Path], data: str, examples: str | Path) -> Iterator[Piece]:

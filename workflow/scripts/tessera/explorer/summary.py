@@ -4,18 +4,32 @@ from pathlib import Path
 
 import polars as pl
 
-from tessera.explorer.fits import name_of
-from tessera.explorer.pieces import LIKELY, count
+from tessera.explorer.pieces import LIKELY, count, named
 from tessera.features.pooling import pooling_order
 from tessera.probes.verdicts import OVERLAP, quantile
 from tessera.report.colours import COLOURS
 from tessera.results.catalogue import METRICS, TABLES
 from tessera.results.columns import meaning
+from tessera.results.contestants import CONTESTANTS
 from tessera.results.entries import per_place
-from tessera.study.grid import CELL, parse_width, threshold_order
+from tessera.study.grid import parse_width, threshold_order
 from tessera.study.study import Study
 
-FREEDOMS = (*range(1, 31), 35, 40, 50, 60, 80, 100, 150, 200, 500, 1000, 10_000, 1e12)  # between them 1/freedom is linear
+FREEDOMS = (
+    *range(1, 31),
+    35,
+    40,
+    50,
+    60,
+    80,
+    100,
+    150,
+    200,
+    500,
+    1000,
+    10_000,
+    1e12,
+)  # between them 1/freedom is linear
 SORTED = {"layer": int, "width": parse_width, "pooling": pooling_order, "threshold": threshold_order}
 
 
@@ -23,8 +37,7 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
     """Facts and frames of the first piece."""
     cells = pl.read_parquet(tables["cells"])
     of_models = cells.filter(pl.col("model").is_not_null())
-    best = pl.read_parquet(tables["best"])
-    best = best.with_columns(name=pl.struct(CELL).map_elements(name_of, return_dtype=pl.String))
+    best = named(pl.read_parquet(tables["best"]))
     metrics = [name for name in METRICS if not name.endswith(("_low", "_high"))]
     places = ["/".join(map(str, place.values())) for place in per_place(study)]
     views = {
@@ -41,7 +54,9 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
         "counts": counts(study, cells),
         "origin": origin(pl.read_parquet(tables["provenance"])),
         "views": [view for view, there in views.items() if there],
-        "axes": {axis: sorted(of_models[axis].drop_nulls().unique().to_list(), key=key) for axis, key in SORTED.items()},
+        "axes": {axis: sorted(of_models[axis].drop_nulls().unique().to_list(), key=key) for axis, key in SORTED.items()}
+        | {"model": list(study.models), "data": list(study.datasets)},
+        "contestants": list(CONTESTANTS),
         "metrics": [*metrics, "cv_macro_f1", "density"],
         "datasets": list(study.datasets),
         "places": places,
@@ -59,7 +74,11 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
         "reaches": [[freedom, quantile(0.95, freedom)] for freedom in FREEDOMS],
         "blur": study.explorer["blur"],
     }
-    frames = {"claims": pl.read_parquet(tables["claims"]), "warnings": pl.read_parquet(tables["warnings"]), "best": best}
+    frames = {
+        "claims": pl.read_parquet(tables["claims"]),
+        "warnings": pl.read_parquet(tables["warnings"]),
+        "best": best,
+    }
     return facts, frames
 
 
@@ -88,7 +107,10 @@ def counts(study: Study, cells: pl.DataFrame) -> str:
         "test examples": tests,
         "repeats": study.repeats,
     }
-    return ", ".join(f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in numbers.items()) + "."
+    return (
+        ", ".join(f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in numbers.items())
+        + "."
+    )
 
 
 def origin(provenance: pl.DataFrame) -> str:

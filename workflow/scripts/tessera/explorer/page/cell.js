@@ -80,7 +80,7 @@ export async function cell(study, parts, query) {
       splits.length > 1 ? picker("test split", splits, split, value => change({ split: value })) : null,
       link(address("examples", [row.data], { cell: name, only: "wrong" }), "examples it gets wrong"),
       link(address("compare", [], { left: name }), "compare with another cell"),
-      link(address("grid", [], { data: row.data, features: `${row.control ? "control: " : ""}${row.features}` }), "in the grid")),
+      link(address("grid", [], { data: row.data, features: row.contestant }), "in the grid")),
     section("Scores", plainTable(metrics.map(metric => ({ metric, value: row[metric], value_low: row[`${metric}_low`] ?? null, value_high: row[`${metric}_high`] ?? null })),
       [{ name: "metric", shown: one => h("span", { title: study.meanings[one.metric] }, one.metric.replaceAll("_", " ")) }, { name: "value", interval: "value" }])),
     h("div", { class: "columns" },

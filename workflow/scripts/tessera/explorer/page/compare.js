@@ -3,9 +3,8 @@
 import { address, change } from "tessera/address.js";
 import { frame, has } from "tessera/data.js";
 import { h, link, note, picker, section } from "tessera/dom.js";
-import { contrast, mcnemar, score } from "tessera/numbers.js";
+import { contrast, mcnemar, score, signed } from "tessera/numbers.js";
 import { rowOf } from "tessera/cell.js";
-import { signed } from "tessera/overview.js";
 import { fits, scored, tests } from "tessera/said.js";
 import { plainTable, sortable } from "tessera/tables.js";
 

@@ -19,13 +19,13 @@ function valuesOf(study, axis, rows) {
 export async function grid(study, parts, query) {
   const cells = (await piece("grid")).frames.cells;
   const every = cells.rows();
-  const kinds = [...new Set(every.map(row => `${row.control ? "control: " : ""}${row.features}`))];
+  const there = new Set(every.map(row => row.contestant)), kinds = study.contestants.filter(name => there.has(name));
   const kind = kinds.includes(query.features) ? query.features : kinds[0];
   const splits = [...new Set(every.map(row => row.split))], split = splits.includes(query.split) ? query.split : splits[0];
-  const ofKind = every.filter(row => `${row.control ? "control: " : ""}${row.features}` === kind && row.split === split);
+  const ofKind = every.filter(row => row.contestant === kind && row.split === split);
   const open = AXES.filter(axis => valuesOf(study, axis, ofKind).length > 1);
-  const x = open.includes(query.x) ? query.x : (open.includes("threshold") ? "threshold" : open[0] ?? "data");
-  const y = open.includes(query.y) && query.y !== x ? query.y : (open.find(axis => axis !== x && axis === "pooling") ?? open.find(axis => axis !== x) ?? "model");
+  const x = open.includes(query.x) ? query.x : ["threshold", "layer", "pooling"].find(axis => open.includes(axis)) ?? open[0] ?? "data";
+  const y = open.includes(query.y) && query.y !== x ? query.y : (["pooling", "layer", "width"].find(axis => axis !== x && open.includes(axis)) ?? open.find(axis => axis !== x) ?? "model");
   const others = open.filter(axis => axis !== x && axis !== y);
   const metric = study.metrics.includes(query.metric) ? query.metric : "macro_f1";
   const pick = axis => { // a data set is always one: scores of several are not comparable

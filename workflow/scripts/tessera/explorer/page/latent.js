@@ -4,8 +4,7 @@ import { address, change } from "tessera/address.js";
 import { chart, intervals } from "tessera/charts.js";
 import { has, piece } from "tessera/data.js";
 import { h, link, note, picker, section } from "tessera/dom.js";
-import { interval, number, score, share } from "tessera/numbers.js";
-import { signed } from "tessera/overview.js";
+import { interval, number, score, share, signed } from "tessera/numbers.js";
 import { plainTable, sortable } from "tessera/tables.js";
 import { shownExample } from "tessera/text.js";
 
@@ -42,22 +41,31 @@ export async function latents(study, parts, query) {
         mark: { type: "bar", cursor: "pointer" },
         encoding: { y: { field: "label", type: "nominal", sort: null, title: "class · latent", axis: { labelLimit: 300 } }, x: { field: "contribution_gap", type: "quantitative", title: "contribution gap" }, tooltip: ["label", "contribution_gap", "firing_texts", "firing_texts_others"].map(field => ({ field })) },
       }, bars, [{ name: "latent", shown: row => link(to(row), String(row.latent)) }, { name: "class" }, { name: "fires_on", title: "fires on", shown: row => h("span", { class: "one" }, nameOf(row)) }, { name: "contribution_gap" }, { name: "separation", interval: "separation", about: study.meanings.separation }, { name: "neutral_rate", about: study.meanings.neutral_rate }], { open: true })),
-    ...sufficiencyOf(frames.sufficiency), ...stabilityOf(study, frames.stability),
+    ...sufficiencyOf(study, frames.sufficiency), ...stabilityOf(study, frames.stability),
     section("All that are listed", note(`Of each class the ${study.likely} that tell it best; latents.parquet has all.`),
       sortable(`latents-${place.replaceAll("/", "-")}`, rows, columns, { sort: query.sort, down: Boolean(query.down), words: query.words }, change)),
   ];
 }
 
-function sufficiencyOf(sufficiency) {
-  if (!sufficiency.length) return [];
-  const rows = sufficiency.rows().map(row => ({ ...row, curve: `${row.measure}: ${row.ranking}` }));
-  return [section("How few suffice?", chart("sufficiency", "Macro F1 on the test split of the probe on k latents alone, and without them; 95 % intervals.", {
-    width: 460, height: 260,
-    encoding: { x: { field: "k", type: "quantitative", scale: { type: "symlog" }, title: "k latents" }, color: { field: "curve", type: "nominal", title: null }, strokeDash: { field: "curve", type: "nominal", title: null } },
-    layer: [
-      { mark: { type: "rule", opacity: 0.5 }, encoding: { y: { field: "macro_f1_low", type: "quantitative", title: "macro F1", scale: { zero: false } }, y2: { field: "macro_f1_high" } } },
-      { mark: { type: "line", point: true }, encoding: { y: { field: "macro_f1", type: "quantitative" }, tooltip: ["curve", "k", "macro_f1", "macro_f1_low", "macro_f1_high"].map(field => ({ field })) } },
-    ],
+function sufficiencyOf(study, sufficiency) {
+  if (!sufficiency?.length) return [];
+  const rows = sufficiency.rows(row => row.k !== null), all = sufficiency.rows(row => row.k === null)[0];
+  const every = [...new Set(rows.map(row => row.k))].sort((one, other) => one - other);
+  return [section("How few suffice?", chart("sufficiency", `Macro F1 on the test split of the probe on k latents alone, and without them; dashed: on all${all ? ` (${score(all.macro_f1)})` : ""}. 95 % intervals.`, {
+    facet: { field: "measure", type: "nominal", title: null, sort: null }, columns: 3,
+    spec: {
+      width: 300, height: 220,
+      encoding: {
+        x: { field: "k", type: "quantitative", scale: { type: "log", base: 2 }, title: "k latents", axis: { values: every } },
+        color: { field: "ranking", type: "nominal", title: "ranked by", scale: { range: study.colours } },
+      },
+      layer: [
+        ...(all ? [{ mark: { type: "rule", strokeDash: [4, 4] }, encoding: { x: { value: 0 }, x2: { value: "width" }, y: { datum: all.macro_f1 }, color: { value: "gray" } } }] : []),
+        { mark: { type: "rule", opacity: 0.5 }, encoding: { y: { field: "macro_f1_low", type: "quantitative", title: "macro F1", scale: { zero: false } }, y2: { field: "macro_f1_high" } } },
+        { mark: "line", encoding: { y: { field: "macro_f1", type: "quantitative" } } },
+        { mark: { type: "point", filled: true, size: 45 }, encoding: { shape: { field: "ranking", type: "nominal", title: "ranked by" }, y: { field: "macro_f1", type: "quantitative" }, tooltip: ["measure", "ranking", "k", "macro_f1", "macro_f1_low", "macro_f1_high"].map(field => ({ field })) } },
+      ],
+    },
   }, rows, [{ name: "measure" }, { name: "ranking" }, { name: "k" }, { name: "macro_f1", interval: "macro_f1" }]))];
 }
 
@@ -83,22 +91,26 @@ function contextsOf(frames, place, query) {
   const largest = Math.max(0, ...rows.flatMap(row => (row.activation ?? []).map(Math.abs)));
   const one = row => h("div", { class: row.stratum === null ? "context silent" : "context" },
     h("small", {}, `${row.stratum === null ? `silent, similarity ${score(row.similarity)}` : `up to ${number(Math.max(...row.activation))}`} · ${row.label} · ${row.split} · `,
-      link(address("example", [data, String(row.example)], { place }), String(row.id))),
+      row.split === "train" ? String(row.id) : link(address("example", [data, String(row.example)], { place }), String(row.id))),
     shownExample({ text: row.text, image: images.get(row.example) }, row, row.activation, largest, query.whole === "1"));
   const strata = [1, 2, 3, 4, null].map(stratum => [stratum, rows.filter(row => row.stratum === stratum && (label === ALL || row.label === label))]).filter(([, some]) => some.length);
   return section("Where it fires", note("Texts from the whole range of its activations: the stronger, the darker; at the end, texts that are alike and on which it is silent. Near-duplicates are shown once."),
     h("div", { class: "pickers" }, picker("label", [ALL, ...labels], label, value => change({ label: value === ALL ? undefined : value })),
       h("button", { "aria-pressed": String(query.whole === "1"), onclick: () => change({ whole: query.whole === "1" ? undefined : "1" }) }, "whole texts")),
-    strata.map(([stratum, some]) => [h("h3", {}, stratum === null ? "like them, and silent" : `${STRATA[stratum]} of its activations`), some.map(one)]));
+    strata.map(([stratum, some]) => [h("h3", {}, stratum === null ? "like them, and silent" : `${STRATA[stratum]} of its range`), some.map(one)]));
 }
 
-function ablationsOf(study, ablations) {
-  const rows = ablations?.length ? ablations.rows(row => row.kind !== "nothing") : [];
-  if (!rows.length) return [];
-  const named = rows.map(row => ({ ...row, label: [row.kind, row.class, `layer ${row.at_layer}`, row.states, row.of, row.metric].filter(one => one !== null && one !== undefined && one !== "").join(" · ") }));
-  return [section("The model without latents of this place", note("What a probe of a later layer loses where they are taken out of the residual stream: those of each class, beside controls."),
-    chart("ablations", "Drop of the score where latents are taken out; right of the dashed line is a loss. 95 % intervals.", intervals(named, "drop", { title: "drop", zero: true }), named,
-      ["kind", "class", "latents", "at_layer", "states", "of", "metric", "before", "after"].map(name => ({ name, about: study.meanings[name] })).concat([{ name: "drop", interval: "drop" }])))];
+function ablationsOf(study, ablations, query) {
+  if (!ablations?.length) return [];
+  const every = ablations.rows(), values = name => [...new Set(every.map(row => row[name] ?? ALL))];
+  const chosen = { metric: "macro_f1", states: "whole", of: ALL };
+  for (const name of Object.keys(chosen)) if (values(name).includes(query[name])) chosen[name] = query[name];
+  const rows = every.filter(row => Object.entries(chosen).every(([name, value]) => (row[name] ?? ALL) === value));
+  const named = rows.map(row => ({ ...row, label: [row.kind, ...(row.class === null ? [] : [row.class]), `layer ${row.at_layer}`].join(" · ") }));
+  return [section("The model without latents of this place", note("What a probe of a later layer loses where they are taken out of the residual stream: the k that tell most (probe), those of each class, beside controls. computed: beside the directions taken out, where no mere copy of them is."),
+    h("div", { class: "pickers" }, Object.keys(chosen).map(name => picker(name === "of" ? "of class" : name, values(name), chosen[name], value => change({ [name]: value }), one => one.replaceAll("_", " ")))),
+    chart("ablations", "Drop of the score where latents are taken out: right of the dashed line is a loss. 95 % intervals.", intervals(named, "drop", { title: `drop of ${chosen.metric.replaceAll("_", " ")}`, zero: true, extra: ["before", "after"] }), named,
+      [...["kind", "class", "latents", "at_layer", "before", "after"].map(name => ({ name, about: study.meanings[name] })), { name: "drop", interval: "drop" }]))];
 }
 
 export async function latent(study, parts, query) {
@@ -122,11 +134,10 @@ export async function latent(study, parts, query) {
       h("dt", {}, "on neutral texts"), h("dd", {}, first.neutral_rate === null || first.neutral_rate === undefined ? "not measured" : `fires on ${share(first.neutral_rate)} of tokens${first.unspecific ? ": unspecific" : ""}`),
       shown.map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
       first.neuronpedia ? [h("dt", {}, "elsewhere"), h("dd", {}, h("a", { href: first.neuronpedia, rel: "noreferrer" }, "its page at Neuronpedia"))] : []),
-    h("div", { class: "columns" },
-      section("Per class", plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
+    section("Per class", plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
         .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })))),
-      ...histogramOf(frames.histogram)),
+    ...histogramOf(frames.histogram),
     contextsOf(frames, place, query),
-    ...ablationsOf(study, at.frames.ablations),
+    ...ablationsOf(study, at.frames.ablations, query),
   ];
 }

@@ -1,11 +1,13 @@
 // Numbers as they are written, and the statistics of a comparison (probes/verdicts.py defines them).
 
-export const score = value => (value === null || value === undefined ? "" : value.toFixed(3).replace("0.", "."));
+const minus = text => text.replace("-", "−");
+export const score = value => (value === null || value === undefined ? "" : minus(value.toFixed(3).replace(/^(-?)0\./, "$1.")));
 export const number = value =>
   value === null || value === undefined ? ""
   : typeof value !== "number" ? String(value)
-  : Number.isInteger(value) ? String(value)
-  : Number(value.toPrecision(4)).toString();
+  : Number.isInteger(value) ? minus(String(value))
+  : minus(Number(value.toPrecision(4)).toString());
+export const signed = value => (value === null || value === undefined ? "" : (value < 0 ? "" : "+") + score(value));
 export const interval = (row, name) =>
   row[`${name}_low`] === null || row[`${name}_low`] === undefined ? "" : `[${score(row[`${name}_low`])}, ${score(row[`${name}_high`])}]`;
 export const share = value => (value === null ? "" : `${(100 * value).toFixed(value && value < 0.01 ? 2 : 0)} %`);

@@ -3,7 +3,7 @@
 import { address } from "tessera/address.js";
 import { chart, intervals } from "tessera/charts.js";
 import { h, link, note, section } from "tessera/dom.js";
-import { interval, number, score } from "tessera/numbers.js";
+import { interval, number, score, signed } from "tessera/numbers.js";
 import { plainTable } from "tessera/tables.js";
 
 const MEANS = {
@@ -19,16 +19,15 @@ function claimCard(row) {
   return h("div", { class: "card", id: "primary" },
     h("p", {}, h("strong", {}, row.claim), " ", verdict(row.verdict)),
     h("p", {}, `Difference in ${row.metric.replaceAll("_", " ")}: `, h("strong", {}, signed(row.difference)), ` ${interval(row, "difference")}, ${speaks[row.on] ?? row.on}.`),
-    note(`${row.left || "left"} against ${row.right || "right"}. ${row.verdict}: ${MEANS[row.verdict]}. `,
+    note(row.left ? `${row.left} against ${row.right}. ` : "", `${row.verdict}: ${MEANS[row.verdict]}. `,
+      row.difference_low === null ? "" : `Differences of less than about ${score((row.difference_high - row.difference_low) / 2)} these data leave undecided. `,
       row.agree === null ? "" : `${Math.round(100 * row.agree)} % of the repeats alone come to the same verdict. `,
       row.larger_search_only ? "Only because one side searched more cells. " : ""));
 }
 
-export const signed = value => (value === null ? "" : (value < 0 ? "−" : "+") + score(Math.abs(value)));
-
 function contestants(study) {
   const best = study.frames.best.rows(row => row.split === "test");
-  return [...new Set(best.map(row => row.data))].map(data => {
+  return study.datasets.filter(data => best.some(row => row.data === data)).map(data => {
     const rows = best.filter(row => row.data === data).map(row => ({ ...row, label: row.contestant, address: address("cell", row.name.split("/")) }));
     const columns = [
       { name: "contestant" },
@@ -38,7 +37,7 @@ function contestants(study) {
       { name: "cv_macro_f1", about: study.meanings.cv_macro_f1 },
     ];
     return h("div", {}, h("h3", {}, data),
-      chart(`contestants-${data}`, `Best cell of each contestant on ${data}, chosen by cross-validation inside the training split and scored once on ${rows[0].examples} test examples; 95 % intervals. Click a mark to open the cell.`,
+      chart(`contestants-${data}`, `Macro F1 on ${rows[0].examples} test examples of ${data}, with 95 % intervals.`,
         intervals(rows, "macro_f1", { title: "macro F1 on the test split", extra: ["name", "cells_searched"] }), rows, columns));
   });
 }
@@ -58,7 +57,7 @@ export async function overview(study) {
     section("What to doubt, first", warnings.length
       ? h("ul", { id: "doubts" }, warnings.map(row => h("li", {}, h("strong", {}, row.warning), ` (${row.where}): ${number(row.count)} of ${number(row.of)}. ${row.advice}. `, row.such_as ? h("small", {}, `Such as ${row.such_as}.`) : "")))
       : note("Nothing was counted that should be doubted.")),
-    section("Who classifies best?", h("div", { class: "columns" }, contestants(study))),
+    section("Who classifies best?", note("The best cell of each contestant, chosen by cross-validation inside the training split and scored once on the test split. Click a mark to open the cell."), h("div", { class: "columns" }, contestants(study))),
     section("Every claim", note("All claims but the primary one share one family of errors (Holm). ", link(address("tables", ["claims"]), "The whole table"), " has searches, draws and levels."), plainTable(claims, columns)),
     study.shown ? section("Which latents carry it?", note("Evidence was made at these places."),
       h("ul", {}, study.places.map(place => h("li", {}, link(address("latents", place.split("/")), place))))) : null,

@@ -27,7 +27,7 @@ function cell(row, column) {
   if (column.shown) return h("td", { class: column.kind }, column.shown(row));
   if (typeof value === "number") {
     const ends = column.interval && row[`${column.interval}_low`] !== null;
-    return h("td", { class: "number" }, number(value),
+    return h("td", { class: "number" }, column.interval && Math.abs(value) <= 1 ? score(value) : number(value),
       ends ? h("small", {}, ` [${score(row[`${column.interval}_low`])}, ${score(row[`${column.interval}_high`])}]`) : null);
   }
   const text = value === null || value === undefined ? "" : typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
