@@ -52,13 +52,15 @@ def plant(acts_ETW: np.ndarray, is_E: np.ndarray, seed: int = 1, latent: int = P
 
 
 def write_shard(folder: Path, acts_ETW: np.ndarray, hidden_ED: np.ndarray, examples: pl.DataFrame) -> None:
-    """What an extraction of these examples would have left."""
+    """What an extraction of these examples would have left: activations in the order of batches, tokens of examples."""
     size = len(acts_ETW)
-    rows = {
-        "example": np.repeat(examples["example"].to_numpy(), TOKENS),
-        "position": np.tile(np.arange(TOKENS, dtype=np.uint32), size),
-    }
-    flat_NW = acts_ETW.reshape(-1, WIDTH)
+    batched = np.random.default_rng(7).permutation(size)
+    position = np.tile(np.arange(TOKENS, dtype=np.uint32), size)
+    ordered, rows = (
+        {"example": np.repeat(number_E, TOKENS), "position": position}
+        for number_E in (examples["example"].to_numpy(), examples["example"].to_numpy()[batched])
+    )
+    flat_NW = acts_ETW[batched].reshape(-1, WIDTH)
     token, latent = np.nonzero(flat_NW)
     counts_N = np.bincount(token, minlength=len(flat_NW))
     sparse = SparseActivations(counts_N, latent.astype(np.uint32), flat_NW[token, latent])
@@ -67,7 +69,7 @@ def write_shard(folder: Path, acts_ETW: np.ndarray, hidden_ED: np.ndarray, examp
     last = table.filter(pa.array(rows["position"] == TOKENS - 1))
     write_parquet(folder / paths.BEFORE_ANSWER.format(**KEYS), last, rows=20)
     spans = [span for text in examples["text"] for span in _words(text)]
-    places = rows | {
+    places = ordered | {
         name: np.array([span[side] for span in spans], np.uint32) for side, name in enumerate(("start", "end"))
     }
     write_parquet(folder / paths.TOKENS, pl.DataFrame(places))

@@ -30,7 +30,7 @@ def explain(task: Task, decision: Decision, features: Path, width: int) -> tuple
         kept_E = test_E[example_E]
         example_E = example_E[kept_E]
         parts.append(_explained(decision, decision.matrix(part_EW[kept_E]), example_E, task.label_E[example_E]))
-    decided, listed = (pl.concat(some) for some in zip(*parts, strict=True))
+    decided, listed = (pl.concat(some).sort("example", maintain_order=True) for some in zip(*parts, strict=True))
     names = pl.Series(task.classes)
     decided = decided.with_columns(
         pl.Series(name, names.gather(decided[name])) for name in ("predicted", "class")
@@ -74,7 +74,7 @@ def _explained(
         "contribution": added[listed],
         "label_contribution": added_label[listed],
     }
-    return pl.concat(decided).sort("example", maintain_order=True), pl.DataFrame(latents)
+    return pl.concat(decided), pl.DataFrame(latents)
 
 
 def marked(listed: pl.DataFrame, shards: list[Path], tokens: list[Path]) -> Iterator[pl.DataFrame]:
