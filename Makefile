@@ -6,6 +6,7 @@ PYTHON ?= python3
 CORES ?= 2
 REPORT ?= results/report.html
 VENV := .venv
+LOOK := Open in a browser:
 # Pip compiles one file after another; COMPILE does so in all processes, without what is hardly ever imported.
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/transformers/models/|/tests?/|/testing/' $(VENV)/lib
@@ -14,12 +15,15 @@ COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/transformers/models/|/
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
+	@echo $(LOOK) results/explorer.html
 
 visual: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/visual.yaml --directory visual
+	@echo $(LOOK) visual/results/explorer.html
 
 twins: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/twins.yaml --directory twins
+	@echo $(LOOK) twins/results/explorer.html
 
 report: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) $(ARGS) --report $(REPORT) --report-after-run report

@@ -155,7 +155,9 @@ rule explorer:
 
 rule pages:
     input:
-        [results.parquet(table) for table in results.pages(STUDY)],
+        **{table: results.parquet(table) for table in ("cells", "claims", "provenance")},
+        tables=[results.parquet(table) for table in results.pages(STUDY)],
+        figure=results.main_figure(STUDY),
     output:
         **{
             page: report(
@@ -166,6 +168,7 @@ rule pages:
             )
             for page, file, category in results.every_page(STUDY)
         },
+        home=paths.HOME,
     log:
         "logs/pages.log",
     benchmark:
@@ -208,7 +211,8 @@ rule figures:
 
 rule report:
     input:
-        [file for _, file, _ in results.every_page(STUDY)],
+        rules.pages.output,
         rules.figures.input,
         rules.scores.input,
+        rules.explorer.output,
     localrule: True

@@ -1,4 +1,4 @@
-"""Turn the tables into pages of the report."""
+"""Make the pages of the report, and its first page."""
 
 from pathlib import Path
 
@@ -6,15 +6,18 @@ import polars as pl
 from tessera.base.files import atomic
 from tessera.base.script import script
 from tessera.report import pages
+from tessera.report.home import home
 from tessera.results.catalogue import TABLES
 from tessera.study.config import load
 
 with script(snakemake):
-    outputs = dict(snakemake.output.items())
-    found = {Path(file).stem: pl.read_parquet(file) for file in snakemake.input}
-    made = {"study": pages.study_page(load(snakemake.config), found)}
+    inputs, outputs = snakemake.input, dict(snakemake.output.items())
+    study = load(snakemake.config)
+    found = {Path(file).stem: pl.read_parquet(file) for file in inputs.tables}
+    made = {"study": pages.study_page(study, *map(pl.read_parquet, (inputs.cells, inputs.provenance)))}
     made["runtimes"] = pages.runtimes_page(Path(outputs["runtimes"]).parents[1] / "benchmarks")
-    made |= {name: pages.page(TABLES[name], table) for name, table in found.items()}
+    made["home"] = home(study, pl.read_parquet(inputs.claims), Path(inputs.figure))
+    made |= {name: pages.table_page(TABLES[name], table) for name, table in found.items()}
     for name, file in outputs.items():
         with atomic(file) as part:
             part.write_text(made[name], encoding="utf-8")

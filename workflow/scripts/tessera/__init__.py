@@ -30,6 +30,6 @@ VERSIONS = {
     "tables": 7,
     "claims": 4,
     "figures": 5,
-    "pages": 1,
+    "pages": 2,
     "explorer": 1,
 }

@@ -11,6 +11,7 @@ REPLACED = {"job_info", "job_started", "job_finished", "job_error", "group_info"
 # Messages without an event that say no more than those lines.
 NOISE = ("Select jobs to execute...", "RuleException:\nCalledProcessError")
 PATIENCE = 60  # seconds without a line after which the next finished job gets one
+LOOK = "explorer"  # the rule whose first file a person opens
 CAUSE = re.compile(r"\berror: (.+?)(?: \(log: .*\))?$", re.MULTILINE)
 
 
@@ -33,6 +34,7 @@ class Progress(logging.Handler):
         self.started: dict[int, float] = {}
         self.first: dict[str, float] = {}
         self.done: Counter[str] = Counter()
+        self.page: str | None = None
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.begun = self.told = clock()
 
@@ -52,6 +54,8 @@ class Progress(logging.Handler):
         now = self.clock()
         self.rules[record.jobid], self.started[record.jobid] = record.rule_name, now
         self.first.setdefault(record.rule_name, now)
+        if record.rule_name == LOOK:
+            self.page = next(iter(record.output))
 
     def on_job_finished(self, record) -> None:
         now, rule = self.clock(), self.rules.get(record.job_id)
@@ -63,6 +67,8 @@ class Progress(logging.Handler):
         if whole or now - self.told > PATIENCE:
             took = f" in {span(now - self.first[rule])}" if whole else ""
             self.say(f"{rule}: {self.done[rule]} of {self.planned.get(rule, '?')} done{took}; {self._rest(now)}")
+        if self.page and self.done.total() == sum(self.planned.values()):
+            self.say(f"to look at the study, open {self.page} in a browser")
 
     def on_job_error(self, record) -> None:
         log = next(iter(record.log), None)

@@ -45,8 +45,8 @@ def every_figure(study: Study) -> list[str]:
 
 
 def pages(study: Study) -> list[str]:
-    """The tables that have a page, in the order of the catalogue."""
-    return [table.name for table in TABLES.values() if table.about and table.there(study) and table.shown(study)]
+    """The tables that have a page in the report, in the order of the catalogue."""
+    return [table.name for table in TABLES.values() if table.category and table.there(study)]
 
 
 def claimed(study: Study) -> list[str]:
@@ -108,6 +108,11 @@ def captions(study: Study, rule: str) -> list[tuple[str, str, dict[str, str]]]:
         )
         for _, figure, place in figures(study, rule)
     ]
+
+
+def main_figure(study: Study) -> str:
+    """The figure that the report begins with: the best cell of each contestant."""
+    return next(figure_file(figure, place, "png") for name, figure, place in figures(study) if name == "best")
 
 
 def every_page(study: Study) -> list[tuple[str, str, str]]:

@@ -1,7 +1,6 @@
-"""Pages of the report: tables as HTML that sorts and filters in any browser, offline."""
+"""Pages of Snakemake's report: where results come from and what to doubt; the explorer shows the results."""
 
 import html
-from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -15,36 +14,11 @@ LIMIT = 2000  # rows of a page; the csv has all
 STYLE = """
 body { font: 13px/1.4 system-ui, sans-serif; margin: 1.2em; color: #222 }
 h1 { font-size: 1.3em } p { max-width: 60em } pre { background: #f5f5f5; padding: 1em; overflow-x: auto }
-input { padding: .3em; width: 24em; margin: .4em 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th { position: sticky; top: 0; background: #eef2f5; cursor: pointer; text-align: left; white-space: nowrap }
-th::after { content: " \\2195"; color: #999 } th, td { padding: .25em .6em; border-bottom: 1px solid #ddd }
+th { position: sticky; top: 0; background: #eef2f5; text-align: left; white-space: nowrap }
+th, td { padding: .25em .6em; border-bottom: 1px solid #ddd }
 td.number { text-align: right; white-space: nowrap } small { color: #666 }
 """
-SCRIPT = """
-const table = document.querySelector("table"), body = table.tBodies[0];
-const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
-let last = null, down = false;
-table.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
-  down = last === column && !down; last = column;
-  const compare = (a, b) => {
-    const x = key(a, column), y = key(b, column);
-    if (x === "" || y === "") return (x === "") - (y === "");
-    return (down ? -1 : 1) * (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
-  };
-  body.append(...[...body.rows].sort(compare));
-}));
-document.querySelector("input").addEventListener("input", event => {
-  const words = event.target.value.toLowerCase().split(" ");
-  for (const row of body.rows) row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
-});
-"""
-
-
-def page(entry: Table, table: pl.DataFrame) -> str:
-    """The page of a table, made by whatever the catalogue names."""
-    module, _, function = entry.page.partition(".")
-    return getattr(import_module(f"tessera.report.{module}"), function)(entry, table)
 
 
 def table_page(entry: Table, table: pl.DataFrame) -> str:
@@ -73,10 +47,7 @@ def _shown(about: str, table: pl.DataFrame, meanings: dict[str, str]) -> tuple[s
                  for name in columns)  # fmt: skip
         rows.append(f"<tr>{''.join(cells)}</tr>")
     rest = f" Shown are the first {LIMIT} of {len(table)} rows; the csv holds all." if len(table) > LIMIT else ""
-    content = '<input placeholder="filter rows: words that they hold">'
-    content += f"<small> {len(table)} rows; click a head to sort</small>"
-    content += f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table><script>{SCRIPT}</script>"
-    return about + rest, content
+    return about + rest, f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _cell(value: object, low: float | None = None, high: float | None = None) -> str:
@@ -87,15 +58,15 @@ def _cell(value: object, low: float | None = None, high: float | None = None) ->
     if isinstance(value, int | float):
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         text += f" <small>[{low:.3f}, {high:.3f}]</small>" if low is not None and high is not None else ""
-        return f'<td class="number" data-value="{value}">{text}</td>'
+        return f'<td class="number">{text}</td>'
     return f"<td>{html.escape(str(value))}</td>"
 
 
-def study_page(study: Study, tables: dict[str, pl.DataFrame]) -> str:
+def study_page(study: Study, cells: pl.DataFrame, provenance: pl.DataFrame) -> str:
     """The config with its defaults filled in, what was computed, and with which code."""
     counts = {"models": len(study.models), "data sets": len(study.datasets)}
-    counts["cells"] = tables["cells"].filter(split="test").height
-    code = tables["provenance"].filter(pl.col("kind").is_in(["code", "library", "config"]))
+    counts["cells"] = cells.filter(split="test").height
+    code = provenance.filter(pl.col("kind").is_in(["code", "library", "config"]))
     lines = [f"{kind} {name} ({item}): {value}" for kind, name, item, value in code.iter_rows()]
     numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
     config = yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True)

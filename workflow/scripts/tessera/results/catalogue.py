@@ -101,6 +101,7 @@ TABLES = {
             about="Per SAE: measured L0 (mean number of active latents per pooled token) beside the published one; "
             "of SAEs trained here, the share of variance explained, L0 and shares of dead and dense latents on "
             "held-out tokens, massive ones left out.",
+            category="Sources",
         ),
         Table(
             "norms",
@@ -114,6 +115,7 @@ TABLES = {
             "times the median of its text: the model parks attention on it, mostly on the first token of a text "
             "without BOS. Massive tokens are left out of SAE training, and of pooling unless the model's entry says "
             "pool_massive.",
+            category="Sources",
         ),
         Table(
             "datasets",
@@ -127,6 +129,7 @@ TABLES = {
             about="Per data set and split: examples, classes, share of the largest class, repeated texts and "
             "near-duplicates, test texts that the training split holds too, or nearly so (leakage), and the data set's "
             "texts that a model read cut short.",
+            category="Sources",
         ),
         Table(
             "provenance",

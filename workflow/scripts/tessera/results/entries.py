@@ -33,8 +33,8 @@ class Table:
     """A table of results.
 
     row: what a row is. rule: what writes it. columns: their names, explained in columns.py; varying: a pattern of
-    further ones. about: what its page says; no page without it. page: module of report/ and function that makes it.
-    there: has a study this table? shown: has it a page and figures there?
+    further ones. about: what a reader should know of it. category: that of its page in the report; without one it is in
+    the explorer alone. there: has a study this table? shown: has it figures there?
     """
 
     name: str
@@ -43,9 +43,8 @@ class Table:
     columns: tuple[str, ...]
     varying: str = "(?!)"
     csv: bool = True
-    about: str | None = None
-    page: str = "pages.table_page"
-    category: str = "Tables"
+    about: str = ""
+    category: str | None = None
     figures: tuple[Figure, ...] = ()
     there: Callable[[Study], bool] = lambda study: True
     shown: Callable[[Study], bool] = lambda study: True
@@ -119,10 +118,6 @@ def with_evidence(study: Study) -> bool:
 
 def with_ablations(study: Study) -> bool:
     return bool(per_ablation(study))
-
-
-def with_ablated_answers(study: Study) -> bool:
-    return any(study.behaviours.get(place["data"]) == place["model"] for place in per_ablation(study))
 
 
 def with_transfers(study: Study) -> bool:

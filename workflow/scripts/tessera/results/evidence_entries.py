@@ -7,7 +7,6 @@ from tessera.results.entries import (
     names,
     per_ablation,
     per_place,
-    with_ablated_answers,
     with_ablations,
     with_evidence,
 )
@@ -44,8 +43,7 @@ TABLES = (
         about="The latents that add most to telling each class, chosen on training texts and judged on "
         "test texts: how often they fire, how they separate the class on held-out texts (interval corrected for "
         "all latents shown of the data set), whether they fire on neutral text too, and the tokens that they "
-        "make likelier. The page contexts shows the texts.",
-        category="Evidence",
+        "make likelier. Their contexts are the texts.",
         figures=(Figure("evidence_figures.contributions", per_place),),
         there=with_evidence,
     ),
@@ -61,8 +59,6 @@ TABLES = (
         csv=False,
         about="Where the shown latents fire, in texts from the whole range of their activations: the stronger, the "
         "darker. Below, texts most like those on which the latent is silent. Near-duplicates are shown once.",
-        category="Evidence",
-        page="context_page.contexts_page",
         there=with_evidence,
     ),
     Table(
@@ -100,7 +96,6 @@ TABLES = (
         about="Do a few latents suffice, and is the decision lost without them? Macro F1 on the test split of the "
         "probe on k latents alone, and without k latents (as it is, and refitted), with 95 % intervals over test "
         "examples, repeats and draws; area: the mean of a curve over log k.",
-        category="Evidence",
         figures=(Figure("evidence_figures.sufficiency", per_place),),
         there=with_evidence,
     ),
@@ -111,7 +106,6 @@ TABLES = (
         (*AXES, *names("over k sets jaccard null_jaccard null_high p")),
         about="Would other texts, splits or SAE seeds have named the same latents? Overlap (Jaccard) of the k that "
         "add most to telling the classes, beside that of the same procedure with permuted labels.",
-        category="Evidence",
         there=with_evidence,
     ),
     Table(
@@ -128,7 +122,6 @@ TABLES = (
         "stream: the k that add most to telling the classes, those of each class, random ones that fire as often and "
         "as strongly, the difference of class means, all. Test split of the first repeat. computed: beside the "
         "directions taken out, where no mere copy of them is.",
-        category="Evidence",
         figures=(Figure("evidence_figures.ablation", per_ablation),),
         there=with_ablations,
     ),
@@ -139,7 +132,6 @@ TABLES = (
         (*AXES, *names("kind class texts tokens"), *intervals("kl"), "draws"),
         about="Harm elsewhere: how far the model's next-token distribution moves on other texts (neutral ones) where "
         "latents are taken out. No rows where no language model head is.",
-        category="Evidence",
         there=with_ablations,
     ),
     Table(
@@ -149,9 +141,7 @@ TABLES = (
         (*AXES, *names("kind class choice before after change change_error turned prompts draws")),
         about="Data sets that the model itself answered: how the log-probability of each choice changes where latents "
         "are taken out of the prompt.",
-        category="Evidence",
         there=with_ablations,
-        shown=with_ablated_answers,
     ),
     Table(
         "evidence_claims",
@@ -163,7 +153,6 @@ TABLES = (
             *names("error freedom p repeats draws examples"),
         ),
         about="What the claims of evidence rest on, with 95 % intervals; whether they hold stands in the claims.",
-        category="Evidence",
         there=with_evidence,
     ),
 )

@@ -29,6 +29,7 @@ MATCH = "results/matches/match={match}/{part}.parquet"
 TABLE = "results/tables/{table}.{format}"
 FIGURE = "results/figures/{figure}.{format}"
 PAGE = "results/report/{page}.html"
+HOME = "results/report/home.rst"  # the report's first page
 EXPLORER = "results/explorer.html"
 PIECES = "results/explorer"  # of a study that is too large for one page
 COMPARISON = "results/compare/left={left}/right={right}/{table}.{format}"  # of two cells, by their short names
