@@ -3,11 +3,13 @@
 import base64
 import re
 from pathlib import Path
+from textwrap import wrap
 
 import polars as pl
 
 from tessera.study.study import Study
 
+WIDTH = 1000  # of lines; reStructuredText has none over 10,000
 TEMPLATE = """
 Tessera
 =======
@@ -38,7 +40,7 @@ def home(study: Study, claims: pl.DataFrame, figure: Path) -> str:
         models=plain(", ".join(models)),
         datasets=plain(", ".join(study.datasets)),
         claim=plain(primary(claims)),
-        figure=base64.b64encode(figure.read_bytes()).decode(),
+        figure="\n   ".join(wrap(base64.b64encode(figure.read_bytes()).decode(), WIDTH)),
     )
     return f"{{% raw %}}{filled}{{% endraw %}}"  # the engine fills in templates here
 
