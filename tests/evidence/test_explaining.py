@@ -116,6 +116,15 @@ def test_marks_are_the_tokens_that_fire_it(place, found, acts_ETW):
         assert row["piece"] == row["row"] == [None] * len(fires)
 
 
+def test_a_shard_without_test_examples_has_no_rows(tmp_path, acts_ETW):
+    split = pl.when(pl.col("example") < 100).then(pl.lit("train")).otherwise("split")
+    examples = places.example_frame(TWO).with_columns(split=split)
+    decided, listed = explain_decisions(places.make_place(tmp_path, TWO, acts_ETW, examples=examples, shards=2))
+    first, second = listed
+    assert decided["example"].unique().to_list() == second["example"].unique().to_list() == list(range(104, 160, 5))
+    assert first.is_empty() and first.schema == second.schema
+
+
 def test_latents_of_images_have_patches(tmp_path, acts_ETW):
     place = places.make_place(tmp_path, TWO, acts_ETW)
     tokens = pl.read_parquet(place.tokens[0]).rename({"start": "row", "end": "column"})

@@ -28,8 +28,9 @@ def explain(task: Task, decision: Decision, features: Path, width: int) -> tuple
     parts = []
     for example_E, part_EW in feature_groups(features, width):
         kept_E = test_E[example_E]
-        example_E = example_E[kept_E]
-        parts.append(_explained(decision, decision.matrix(part_EW[kept_E]), example_E, task.label_E[example_E]))
+        if kept_E.any():
+            example_E = example_E[kept_E]
+            parts.append(_explained(decision, decision.matrix(part_EW[kept_E]), example_E, task.label_E[example_E]))
     decided, listed = (pl.concat(some).sort("example", maintain_order=True) for some in zip(*parts, strict=True))
     names = pl.Series(task.classes)
     decided = decided.with_columns(
