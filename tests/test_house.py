@@ -11,6 +11,7 @@ SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 PACKAGES = (
     *("base", "study", "examples", "models", "saes", "activations", "features"),
     *("probes", "transfer", "matching", "evidence", "interventions", "results", "report", "plan"),
+    *("exports", "notebook"),
 )  # each may import those before it
 LONGEST = 450  # lines
 

@@ -53,7 +53,7 @@ STARTS = {
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
-    "pages": Start({"pages"}, 960, TORCH | TRAINING | FITTING | DRAWING),
+    "pages": Start({"pages", "study"}, 960, TORCH | TRAINING | FITTING | DRAWING),
 }
 
 

@@ -1,6 +1,28 @@
 """Results: the cells merged into tables, as the catalogue has them; figures drawn from tables, and pages of the report."""
 
 
+rule study:
+    output:
+        paths.STUDY,
+    log:
+        "logs/study.log",
+    benchmark:
+        "results/benchmarks/study.tsv"
+    group:
+        "results"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(20),
+    params:
+        config=STUDY.config,
+    message:
+        "the config, every default filled in"
+    script:
+        "../scripts/study.py"
+
+
 rule provenance:
     input:
         summaries=of(cells.every_shard, pattern=paths.SUMMARY),
@@ -194,6 +216,7 @@ rule scores:
         of(cells.every_cell, part="scores"),
         of(transfers.every_cell, part="scores"),
         results.every_table(STUDY),
+        rules.study.output,
     localrule: True
 
 

@@ -3,6 +3,8 @@
 Array names carry their shape: N tokens, E examples, D residual width, W latents, C classes, B resamples.
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
 
 # One constant per stage, recorded among the parameters of its rule: raise it when a stage comes to mean
@@ -18,7 +20,7 @@ VERSIONS = {
     "prepare_sae": 2,
     "activations": 5,
     "features": 2,
-    "probes": 6,
+    "probes": 7,
     "transfer": 5,
     "match": 3,
     "carry": 3,
@@ -33,3 +35,17 @@ VERSIONS = {
     "pages": 2,
     "explorer": 1,
 }
+
+
+def open(results="results"):  # to be said in full: tessera.open
+    """A finished study: `study = tessera.open("results")`; see `tessera.notebook.study.OpenStudy`."""
+    return import_module("tessera.notebook.study").OpenStudy(results)  # every job imports tessera, and none needs this
+
+
+def load_probe(folder, model=None):
+    """A probe that left its study, from its folder; see `tessera.exports.probe.ExportedProbe`.
+
+    Args:
+        model: a folder, a GGUF file or a hub id, where the model is not where the study found it.
+    """
+    return import_module("tessera.exports.probe").ExportedProbe(folder, model)

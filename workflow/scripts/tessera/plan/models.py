@@ -20,6 +20,14 @@ def identity(study: Study, model: str) -> dict:
     return {"name": model, "spec": spec, "architecture": architecture, "seed": draws.seed(model, study.seed)}
 
 
+def within(identity: dict, root: Path) -> dict:
+    """An identity whose model's folder or file, where it is relative, is so to `root`: the folder the study ran in."""
+    source = identity["architecture"]
+    if source.get("path", "package:").startswith("package:"):
+        return identity
+    return {**identity, "architecture": {**source, "path": str(root / source["path"])}}
+
+
 def stored(study: Study, model: str) -> dict:
     """How a model's activations are kept."""
     return {key: study.models[model][key] for key in STORED}

@@ -122,14 +122,19 @@ def fit_at(
         model.fit(_for_solver(train_EK, columns_K), label_E)
     return Probe(
         classes=names,
-        weights_CK=model.coef_,
-        intercept_C=model.intercept_,
+        weights_CK=_as_kept(model.coef_),
+        intercept_C=_as_kept(model.intercept_),
         C=C,
         C_at_edge=False,
         cv_macro_f1=np.nan,
         converged=not any(issubclass(warning.category, ConvergenceWarning) for warning in caught),
         columns_K=columns_K,
     )
+
+
+def _as_kept(weights: np.ndarray) -> np.ndarray:
+    """As float32, in which a cell keeps them: its probe, read back, tells every example the same to the last bit."""
+    return weights.astype(np.float32).astype(np.float64)
 
 
 def _for_solver(features_EK: Features, columns_K: np.ndarray | None) -> Features:

@@ -89,6 +89,15 @@ def load(config: dict) -> Study:
             )
     evidence.check(study)
     _check_explanations(study)
+    return _expanded(study)
+
+
+def restore(config: dict) -> Study:
+    """The study of a `Study.config`, which was checked when it was made: none of its files need be there."""
+    return _expanded(Study(**_copy(config)))
+
+
+def _expanded(study: Study) -> Study:
     draws.expand(study.models, study.saes, study.seed)
     saes.add_random(study)
     return study

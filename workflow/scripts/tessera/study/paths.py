@@ -26,6 +26,7 @@ WRITES = "results/writes/model={model}/layer={layer}/width={width}/writes.parque
 ABLATIONS = "results/ablations/model={model}/layer={layer}/width={width}/data={data}/shard={shard}"
 ABROAD = "results/abroad/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}/abroad.parquet"
 MATCH = "results/matches/match={match}/{part}.parquet"
+STUDY = "results/study.yaml"  # the config, every default filled in
 TABLE = "results/tables/{table}.{format}"
 FIGURE = "results/figures/{figure}.{format}"
 PAGE = "results/report/{page}.html"

@@ -1,0 +1,138 @@
+"""New texts, scored as the workflow scores a data set of them: by the same functions, through a temporary folder."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import torch
+
+from tessera.activations.extraction import extract
+from tessera.base.errors import TesseraError, shorten
+from tessera.base.files import write_parquet
+from tessera.features.kind import Kind, Stored
+from tessera.features.pooling import pool_folders
+from tessera.features.spaces import Features, Space
+from tessera.models.text import TextModel
+from tessera.probes.fit import Probe
+
+
+def checked(texts: Sequence[str]) -> list[str]:
+    """`texts` as a list.
+
+    Raises:
+        TesseraError: one of them is no text, or is blank.
+    """
+    if isinstance(texts, str | bytes):
+        raise TesseraError("texts is one string; give a list of strings")
+    texts = list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise TesseraError(f"texts[{number}] is {shorten(text)}; each must be a string that is not blank")
+    return texts
+
+
+@dataclass
+class Reader:
+    """A model and what of it is read: the hidden states of `layer`, and those of its SAE of a width, if any.
+
+    encoder: as `prepare` wrote it, with the width it has in the study. hook: where there is no SAE that says it.
+    shard_size: texts that are read together: they decide which texts share a batch, and so the last bits of each.
+    """
+
+    model: TextModel
+    layer: int
+    max_tokens: int
+    stored: dict
+    shard_size: int
+    hook: str | None = None
+    width: str | None = None
+    encoder: Path | None = None
+
+    def read(self, examples: pl.DataFrame, folder: Path) -> list[str]:
+        """Extract the shards of `examples` into `folder`; their folders."""
+        with _one_thread():
+            return [str(shard) for shard in self._shards(examples, folder)]
+
+    def _shards(self, examples: pl.DataFrame, folder: Path) -> list[Path]:
+        shards = []
+        saes = {(self.layer, self.width): self.encoder} if self.encoder else {}
+        for start in range(0, len(examples), self.shard_size):
+            shards.append(folder / f"shard={len(shards)}")
+            extract(
+                self.model,
+                examples.slice(start, self.shard_size),
+                saes,
+                [self.layer],
+                shards[-1],
+                max_tokens=self.max_tokens,
+                hook=self.hook,
+                **self.stored,
+            )
+        return shards
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On a CPU, sums come out as in a job of the workflow, which has one thread, and by a rounding error otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass
+class Scoring:
+    """A finished probe: all that stands between a text and its class probabilities.
+
+    kind, place, pooling: of its features. reader: of kinds that a model reads. space: as it was fitted on the training
+    split.
+    """
+
+    kind: Kind
+    place: dict[str, str]
+    pooling: str | None
+    reader: Reader | None
+    space: Space
+    probe: Probe
+
+    def predict(self, texts: Sequence[str]) -> pl.DataFrame:
+        """A row per text: text, predicted, and probability_<class> of each class.
+
+        Equal to the last bit to what the workflow makes of a data set of these texts, on the same machine. Other texts
+        beside a text, in its batch, change its hidden states by a rounding error of float32 (or bfloat16).
+
+        Raises:
+            TesseraError: a text is none, or holds no token that counts.
+        """
+        texts = checked(texts)
+        classes = self.probe.classes
+        if not texts:
+            schema = {"text": pl.String, "predicted": pl.String}
+            return pl.DataFrame(schema=schema | {f"probability_{name}": pl.Float64 for name in classes})
+        probability_EC = self.probe.probabilities(self.space.apply(self.features(texts)))
+        return pl.DataFrame(
+            {
+                "text": texts,
+                "predicted": pl.Series(classes).gather(probability_EC.argmax(axis=1)),
+                **{f"probability_{name}": probability_EC[:, number] for number, name in enumerate(classes)},
+            }
+        )
+
+    def features(self, texts: list[str]) -> Features:
+        """The features [E, W] of texts, before the space."""
+        frame = pl.DataFrame({"example": range(len(texts)), "text": texts}, schema_overrides={"example": pl.UInt32})
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            write_parquet(folder / "examples.parquet", frame)
+            files = self.reader.read(frame, folder) if self.reader else []
+            if self.kind.latents:
+                pooled = folder / f"pooling={self.pooling}" / "features.parquet"
+                layer, width = self.place["layer"], self.place["width"]
+                pool_folders([Path(file) for file in files], {self.pooling: pooled}, layer=layer, width=width)
+                files = [str(pooled)]
+            return self.kind.load(Stored(folder / "examples.parquet", files, self.place), self.pooling)
