@@ -10,7 +10,7 @@ import pytest
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 PACKAGES = (
     *("base", "study", "examples", "models", "saes", "activations", "features"),
-    *("probes", "transfer", "matching", "evidence", "interventions", "results", "report", "plan"),
+    *("probes", "transfer", "matching", "evidence", "interventions", "results", "report", "explorer", "plan"),
     *("exports", "notebook"),
 )  # each may import those before it
 LONGEST = 450  # lines

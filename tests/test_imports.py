@@ -54,6 +54,7 @@ STARTS = {
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
     "pages": Start({"pages", "study"}, 960, TORCH | TRAINING | FITTING | DRAWING),
+    "explorer": Start({"explorer"}, 1050, TORCH | TRAINING | FITTING | DRAWING),
 }
 
 

@@ -24,6 +24,9 @@ class Cells(HTMLParser):
             self.rows[-1].append("")
         self.inside = tag
 
+    def handle_endtag(self, tag):
+        self.inside = None
+
     def handle_data(self, data):
         if self.inside in ("td", "th", "small") and self.rows:
             self.rows[-1][-1] += data
@@ -65,7 +68,7 @@ def test_the_study_page_holds_config_and_versions():
                          orient="row")  # fmt: skip
     cells = pl.DataFrame({"split": ["test", "test", "shift"]})
     study = study_of(models={"m": {"passes": []}}, datasets={"d": {}, "e": {}}, probe={"note": "<script>"}, seed=3)
-    page = pages.study_page(study, {"cells": cells, "provenance": facts})
+    page = pages.study_page(study, cells, facts)
     assert "1 models, 2 data sets, 2 cells." in page
     assert "seed: 3" in page and "library torch (activations): 2.13.0" in page
     assert "&lt;script&gt;" in page and "<script>" not in page

@@ -36,7 +36,7 @@ def test_every_figure_can_be_drawn_and_has_a_caption(figure):
 
 
 def test_every_caption_is_of_a_figure_and_names_no_wildcard():
-    captions = {figure.caption or figure.name for figure in FIGURES} | {"study", "page"}
+    captions = {figure.caption or figure.name for figure in FIGURES} | {"page"}
     files = list((ROOT / "workflow/report").iterdir())
     assert {file.name for file in files} == {f"{caption}.rst" for caption in captions}
     assert [file.name for file in files if "wildcards" in file.read_text()] == []

@@ -76,10 +76,10 @@ spec = transfers.spec(study, "t", "d")
 ((place, found),) = transfer_cells("shape", files, [], {}, {}, spec, settings)
 assert place == {} and found["scores"].select("target", "macro_f1").rows() == [("d", 1.0), ("e", 1.0)]
 """,
-    "A table, its figure and its page": PLANNED
+    "A table and its figure": PLANNED
     + """
 import polars as pl
-from tessera.report import pages
+from tessera.explorer.pieces import tables_of
 from tessera.report.drawing import draw
 from tessera.results.catalogue import TABLES
 from tessera.results.tables import confusions
@@ -87,7 +87,7 @@ from tessera.results.writing import Writer
 from tessera.study.grid import CELL
 study = load(config)
 outputs = results.outputs(study, "tables")
-assert results.pages(study).index("confusions") == results.pages(study).index("search") + 1
+assert results.parquet("confusions") in results.every_table(study)
 assert [file for file in results.every_figure(study) if "confusions" in file and file.endswith("png")]
 place = {axis: ["tfidf" if axis == "features" else "d" if axis == "data" else None] for axis in CELL}
 names = {"contestant": ["TF-IDF"], "split": ["test"]}
@@ -101,7 +101,8 @@ assert table.rows() == [("d", "TF-IDF", *row, 1) for row in (("a", "a"), ("a", "
 (figure,) = TABLES["confusions"].figures
 (axis,) = draw(figure.draw, table, {}).axes
 assert [text.get_text() for text in axis.get_yticklabels()] == ["TF-IDF, d: a taken for b"]
-assert "take for what" in pages.table_page(TABLES["confusions"], table)
+((_, about, frames),) = tables_of({"confusions": outputs["confusions"]})
+assert "take for what" in about["about"] and frames["table"].equals(table)
 """,
     "A stage": PLANNED
     + """

@@ -50,7 +50,7 @@ def test_rules_name_environments_that_exist():
             assert (ROOT / f"envs/{name}.yaml").exists()
 
 
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "vl_convert": "vl-convert-python"}
 BROUGHT_ALONG = {"huggingface-hub", "tokenizers"}  # by transformers and datasets
 
 
