@@ -1,7 +1,7 @@
 # `make demo`: set up and run the embedded study. `make visual`: the one of images, in the folder visual.
 # `make twins`: the one of a model and its fine-tuned copy, in the folder twins.
 # `make report`: a study's report in one file, for a study of your own with ARGS="--configfile mystudy.yaml".
-# `make test`: set up and run every test, in CORES processes.
+# `make test`: set up and run every test, in CORES processes. `make docs`: the documentation as a site, in the folder site.
 PYTHON ?= python3
 CORES ?= 2
 REPORT ?= results/report.html
@@ -11,7 +11,7 @@ LOOK := Open in a browser:
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/transformers/models/|/tests?/|/testing/' $(VENV)/lib
 
-.PHONY: demo visual twins report test lint clean
+.PHONY: demo visual twins report test lint docs clean
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
@@ -36,6 +36,9 @@ lint: $(VENV)/dev.done
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(VENV)/bin/snakemake --lint
+
+docs: $(VENV)/dev.done
+	$(VENV)/bin/python -m sphinx --fail-on-warning --quiet -c docs . site
 
 $(VENV)/demo.done: requirements.txt requirements-embedded.txt constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -63,10 +63,5 @@ def test_columns_that_vary_are_let_through():
     fails(lambda: TABLES["datasets"].check([*columns, "truncated_"]), "truncated_")
 
 
-def test_the_readme_has_the_tables():
-    text = (ROOT / "README.md").read_text()
-    assert text.partition("<!-- tables -->\n")[2].partition("<!-- /tables -->\n")[0] == catalogue.readme()
-
-
-def test_the_docs_have_the_columns():
-    assert (ROOT / "docs/tables.md").read_text() == catalogue.columns()
+def test_the_docs_have_the_tables_and_their_columns():
+    assert (ROOT / "docs/tables.md").read_text() == catalogue.docs()

@@ -138,7 +138,7 @@ def test_a_study_on_slurm(slurm, tmp_path):
     assert [(job.memory, job.state) for job in examples] == [("2000M", "FAILED"), ("4000M", "COMPLETED")]
     assert [(job.memory, job.state) for job in prepared] == [("4000M", "CANCELLED"), ("8000M", "COMPLETED")]
 
-    # What the README says to do after that.
+    # What docs/cluster.md says to do after that.
     subprocess.run(["scancel", "--name", queue.jobs[left].name], check=True)
     snakemake(folder, *ARGUMENTS, "--unlock")
     controller = start(folder, *ARGUMENTS)

@@ -334,5 +334,5 @@ def test_the_catalog_finds_what_it_shows():
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage["software-stack-deployment"] == {"conda": True} and usage["report"] is True
     assert (ROOT / "config/README.md").exists() and MAIN.exists()
-    section = (ROOT / "README.md").read_text().partition("## As a module, from the catalog, as a library")[2]
+    section = (ROOT / "docs/module.md").read_text().partition("## From a repository or the catalog")[2]
     assert section and re.search("snakemake", section) and "workflow" in section

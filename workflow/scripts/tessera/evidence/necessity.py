@@ -54,7 +54,8 @@ def necessity(
     the probe than by random ones, in what the last layer computed, by either metric.
 
     Args:
-        sets: as `choice.choose_sets` left them; spans: number of a set → orthonormal rows that span what it takes out.
+        sets: as `choice.choose_sets` left them.
+        spans: number of a set → orthonormal rows that span what it takes out.
         states: (number of a set, layer) → pooled hidden states [E, d], rows as the task's; those of a set other than
             `nothing` are read on test rows alone.
     """

@@ -1,10 +1,8 @@
 """The catalogue of results: each table once, with its rows, columns, page and figures.
 
-Rules, the writer of tables, pages, README.md, docs/tables.md and tests read it. `python -m tessera.results.catalogue`
-prints docs/tables.md, `… readme` the table of README.md.
+Rules, the writer of tables, pages, docs/tables.md and tests read it. `python -m tessera.results.catalogue` prints
+docs/tables.md.
 """
-
-import sys
 
 from tessera.results import evidence_entries
 from tessera.results.columns import meaning
@@ -306,16 +304,20 @@ TABLES = {
     )
 }
 
+INTRODUCTION = """# Tables and columns
 
-def readme() -> str:
-    """The table of README.md."""
-    head = "| table (`results/tables`, parquet and, but for those marked *, csv) | a row per |\n| --- | --- |\n"
-    return head + "".join(f"| `{one.name}`{'' if one.csv else ' *'} | {one.row} |\n" for one in TABLES.values())
+This page is for looking up what a table of `results/tables` holds, and what a column means. Tables are parquet and, but for
+those marked *, csv. Each parquet table carries the rows of `provenance` in its metadata. Printed from the catalogue; a test
+compares.
+
+| table | a row per |
+| --- | --- |
+"""
 
 
-def columns() -> str:
-    """docs/tables.md: the columns of every table."""
-    parts = ["# Tables and their columns\n\nPrinted by `python -m tessera.results.catalogue`; a test compares.\n"]
+def docs() -> str:
+    """docs/tables.md: every table, then the columns of each."""
+    parts = [INTRODUCTION + "".join(f"| {_linked(one)} | {one.row} |\n" for one in TABLES.values())]
     for table in TABLES.values():
         rows = "".join(f"| `{column}` | {meaning(column)} |\n" for column in table.columns)
         more = f"\nAnd, where there is something to say: columns named `{table.varying}`.\n"
@@ -324,5 +326,9 @@ def columns() -> str:
     return "\n".join(parts)
 
 
+def _linked(table: Table) -> str:
+    return f"[`{table.name}`](#{table.name})" + ("" if table.csv else " *")
+
+
 if __name__ == "__main__":
-    print(readme() if "readme" in sys.argv[1:] else columns(), end="")
+    print(docs(), end="")

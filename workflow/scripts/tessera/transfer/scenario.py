@@ -152,8 +152,9 @@ class Transfer:
             fit_space: fits on the chosen training rows what needs no labels (threshold, scale, vocabulary).
 
         Returns:
-            scores: a row per fraction and target, where `texts_in_training` counts the test examples whose text the
-            probe was trained on (leakage between data sets); predictions: a row per fraction, target and test example.
+            Tables by name. `scores`, a row per fraction and target, where `texts_in_training` counts the test examples
+            whose text the probe was trained on (leakage between data sets); `predictions`, a row per fraction, target
+            and test example.
         """
         if len({part.shape[1:] for part in features.values()}) > 1:
             raise TesseraError(f"features of different widths: { {data: f.shape for data, f in features.items()} }")
