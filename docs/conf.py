@@ -11,16 +11,14 @@ from pygments.lexers.special import TextLexer
 LIBRARY = Path(__file__).parents[1] / "workflow/scripts"
 sys.path.insert(0, str(LIBRARY))
 
-import tessera
-
 project = html_title = "Tessera"
-version = release = tessera.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.apidoc", "sphinx.ext.napoleon"]
 
 root_doc = "docs/index"
 include_patterns = ["CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "config/README.md", "docs/**"]
 # What git ignores, or holds no page: not walked through.
-exclude_patterns = [".*", "benchmarks/results", "logs", "results", "site", "tests", "twins", "visual", "workflow", "docs/api/modules.rst"]
+exclude_patterns = [".*", "benchmarks/results", "logs", "results", "site", "tests", "twins", "visual", "workflow"]
+exclude_patterns += ["docs/api/modules.rst"]  # a list of one package
 
 myst_heading_anchors = 3  # as on a code host
 default_role = "code"  # docstrings mark code with one backtick
@@ -28,7 +26,14 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 nitpicky = True
 nitpick_ignore_regex = [(r"py:(?!func)\w+", ".*")]  # types of other libraries lead nowhere; links to functions must
-apidoc_modules = [{"path": str(LIBRARY / "tessera"), "destination": "docs/api", "max_depth": 1, "automodule_options": {"members"}}]
+apidoc_modules = [
+    {
+        "path": str(LIBRARY / "tessera"),
+        "destination": "docs/api",
+        "module_first": True,
+        "automodule_options": {"members"},
+    }
+]
 
 html_theme = "furo"
 html_static_path = ["site.css"]

@@ -306,9 +306,9 @@ TABLES = {
 
 INTRODUCTION = """# Tables and columns
 
-This page is for looking up what a table of `results/tables` holds, and what a column means. Tables are parquet and, but for
-those marked *, csv. Each parquet table carries the rows of `provenance` in its metadata. Printed from the catalogue; a test
-compares.
+This page is for looking up what a table of `results/tables` holds, and what a column means. Tables are parquet and, but
+for those marked *, csv. Each parquet table carries the rows of `provenance` in its metadata. The page is printed from
+the catalogue (`python -m tessera.results.catalogue`); a test compares.
 
 | table | a row per |
 | --- | --- |
