@@ -54,4 +54,4 @@ $(VENV)/dev.done: $(VENV)/demo.done requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .snakemake
+	rm -rf $(VENV) .snakemake docs/api site
