@@ -26,7 +26,7 @@ VERSIONS = {
     "carry": 3,
     "compare": 1,
     "curves": 1,
-    "evidence": 2,
+    "evidence": 1,
     "writes": 1,
     "ablations": 1,
     "tables": 7,
