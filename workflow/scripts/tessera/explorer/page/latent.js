@@ -78,9 +78,8 @@ function histogramOf(histogram) {
   if (!histogram?.length) return [];
   const rows = histogram.rows().map(row => ({ ...row, at: `${number(row.low)} to ${number(row.high)}` }));
   return [section("How strongly it fires", chart("activations", "Tokens that fire it by activation, per class (the axis of tokens is logarithmic).", {
-    width: 360, height: 120,
-    mark: { type: "bar" },
-    encoding: { row: { field: "class", type: "nominal", title: null }, x: { field: "low", type: "quantitative", bin: { binned: true }, title: "activation" }, x2: { field: "high" }, y: { field: "tokens", type: "quantitative", scale: { type: "symlog" }, title: "tokens" }, tooltip: ["class", "at", "tokens"].map(field => ({ field })) },
+    width: 210, height: 110, mark: { type: "bar" },
+    encoding: { facet: { field: "class", type: "nominal", title: null, columns: 4 }, x: { field: "low", type: "quantitative", bin: { binned: true }, title: "activation" }, x2: { field: "high" }, y: { field: "tokens", type: "quantitative", scale: { type: "symlog" }, title: "tokens" }, tooltip: ["class", "at", "tokens"].map(field => ({ field })) },
   }, rows, [{ name: "class" }, { name: "low" }, { name: "high" }, { name: "tokens" }]))];
 }
 
@@ -118,7 +117,7 @@ export async function latent(study, parts, query) {
   if (!has(`latent/${place}/${id}`)) throw new Error(`latent ${id} of ${place} is not among those shown (config key evidence.ids asks for it)`);
   const [{ frames }, at] = await Promise.all([piece(`latent/${place}/${id}`), piece(`place/${place}`)]);
   const shown = at.frames.shown.rows(row => row.latent === id), rates = at.frames.latents.rows(row => row.latent === id);
-  const first = shown[0] ?? {}, tokens = text => h("span", { class: "tokens" }, text ?? "unknown");
+  const first = shown[0] ?? {};
   const others = [...new Set(at.frames.shown.column("latent"))], turn = others.indexOf(id);
   const beside = step => others[(turn + step + others.length) % others.length];
   const to = one => address("latent", [...place.split("/"), String(one)]);
@@ -127,10 +126,8 @@ export async function latent(study, parts, query) {
     h("h1", {}, `Latent ${id}`),
     h("p", {}, link(address("latents", place.split("/")), place), " · ", others.length > 1 ? [link(to(beside(-1)), "previous"), " · ", link(to(beside(1)), "next")] : null, matched ? [" · ", matched] : null),
     h("dl", {},
-      h("dt", {}, "fires on"), h("dd", {}, tokens(first.fires_on)),
-      first.explanation ? [h("dt", {}, "explanation"), h("dd", {}, tokens(first.explanation))] : [],
-      h("dt", {}, "makes likelier"), h("dd", {}, tokens(first.promoted)),
-      h("dt", {}, "makes less likely"), h("dd", {}, tokens(first.suppressed)),
+      [["fires on", first.fires_on], ["explanation", first.explanation], ["makes likelier", first.promoted], ["makes less likely", first.suppressed]]
+        .filter(([, said]) => said).map(([name, said]) => [h("dt", {}, name), h("dd", { class: "tokens" }, said)]),
       h("dt", {}, "on neutral texts"), h("dd", {}, first.neutral_rate === null || first.neutral_rate === undefined ? "not measured" : `fires on ${share(first.neutral_rate)} of tokens${first.unspecific ? ": unspecific" : ""}`),
       shown.map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
       first.neuronpedia ? [h("dt", {}, "elsewhere"), h("dd", {}, h("a", { href: first.neuronpedia, rel: "noreferrer" }, "its page at Neuronpedia"))] : []),

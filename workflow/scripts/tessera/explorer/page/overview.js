@@ -26,9 +26,10 @@ function claimCard(row) {
 }
 
 function contestants(study) {
-  const best = study.frames.best.rows(row => row.split === "test");
-  return study.datasets.filter(data => best.some(row => row.data === data)).map(data => {
-    const rows = best.filter(row => row.data === data).map(row => ({ ...row, label: row.contestant, address: address("cell", row.name.split("/")) }));
+  const best = study.frames.best.rows();
+  const places = study.datasets.flatMap(data => [...new Set(best.filter(row => row.data === data).map(row => row.split))].map(split => [data, split]));
+  return places.map(([data, split]) => {
+    const rows = best.filter(row => row.data === data && row.split === split).map(row => ({ ...row, label: row.contestant, address: address("cell", row.name.split("/"), { split: split === "test" ? undefined : split }) }));
     const columns = [
       { name: "contestant" },
       { name: "macro_f1", interval: "macro_f1", title: "macro F1" },
@@ -36,9 +37,9 @@ function contestants(study) {
       { name: "cells_searched", about: study.meanings.cells_searched },
       { name: "cv_macro_f1", about: study.meanings.cv_macro_f1 },
     ];
-    return h("div", {}, h("h3", {}, data),
-      chart(`contestants-${data}`, `Macro F1 on ${rows[0].examples} test examples of ${data}, with 95 % intervals.`,
-        intervals(rows, "macro_f1", { title: "macro F1 on the test split", extra: ["name", "cells_searched"] }), rows, columns));
+    return h("div", {}, h("h3", {}, split === "test" ? data : `${data}, split ${split}`),
+      chart(`contestants-${data}-${split}`, `Macro F1 on ${rows[0].examples} test examples of ${data}, with 95 % intervals.`,
+        intervals(rows, "macro_f1", { title: "macro F1", extra: ["name", "cells_searched"] }), rows, columns));
   });
 }
 
