@@ -71,30 +71,33 @@ def cells_of(tables: dict[str, Path], data: str, examples: str | Path) -> Iterat
     said = Said(tables["predictions"], data)
     frame = read_examples(examples)
     asked = frame.filter(pl.col("example").is_in(said.tests["example"].implode()))
-    is_image = "image" in asked.columns
+    is_image = holds_images(examples)
     shown = pl.lit("") if is_image else pl.col("text").str.slice(0, 90)
     index = asked.select("example", "id", "split", "label", start=shown)
     facts = {"classes": said.classes, "holds": "image" if is_image else "text", "block": BLOCK}
     yield f"data/{data}", facts, {"tests": said.tests, "examples": index}
     for number, start in enumerate(range(0, len(asked), BLOCK)):
-        block = asked.slice(start, BLOCK)
-        yield f"texts/{data}/{number}", {}, {"examples": with_images(block, frame)}
+        yield f"texts/{data}/{number}", {}, {"examples": contents(asked.slice(start, BLOCK), examples)}
     for cell, fits in said.fits():
         yield f"cell/{name_of(cell)}", cell, {"fits": fits}
 
 
-def with_images(rows: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Examples by their number with what they hold: a text, cut if it is very long, or a small image."""
-    if "image" not in frame.columns:
+def holds_images(examples: str | Path) -> bool:
+    return "image" in pl.read_parquet_schema(examples)
+
+
+def contents(rows: pl.DataFrame, examples: str | Path) -> pl.DataFrame:
+    """What some examples hold: texts, cut where they are very long, or small images, read from the examples' file."""
+    if not holds_images(examples):
         return rows.select("example", pl.col("text").str.slice(0, LONGEST))
-    images = frame.select("example", "image").join(rows.select("example").unique(), on="example", how="semi")
+    wanted = pl.col("example").is_in(rows["example"].unique().implode())
+    images = pl.scan_parquet(examples).filter(wanted).select("example", "image").collect()
     return images.select("example", image=thumbnails(images["image"]))
 
 
 def evidence_of(tables: dict[str, Path], data: str, examples: str | Path) -> Iterator[Piece]:
     """Of one data set: each place of evidence, each latent shown there, and the decisions on its test examples."""
     shown = pl.read_parquet(tables["shown_latents"]).filter(data=data)
-    frame = read_examples(examples)
     for place, named in shown.group_by(AXES, maintain_order=True):
         here, name = dict(zip(AXES, place, strict=True)), "/".join(map(str, place))
         found = {table: rows_at(tables[table], here) for table in OF_PLACE if table in tables}
@@ -105,8 +108,8 @@ def evidence_of(tables: dict[str, Path], data: str, examples: str | Path) -> Ite
         bins = found["latent_histograms"]
         for (latent,), rows in found["contexts"].group_by("latent", maintain_order=True):
             frames = {"contexts": rows.drop("latent"), "histogram": bins.filter(latent=latent)}
-            if "image" in frame.columns:
-                frames["images"] = with_images(rows, frame)
+            if holds_images(examples):
+                frames["images"] = contents(rows, examples)
             yield f"latent/{name}/{latent}", {}, frames
         for number, start in enumerate(range(0, len(decided), BLOCK)):
             block = pl.col("example").is_in(decided["example"].slice(start, BLOCK).implode())
