@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import engine
+import evident as evident_study
 import pytest
 import seconds
 import tiny
@@ -22,6 +23,7 @@ LONG = (
     "test_faults.py",
     "test_reruns.py",
     "test_evidence.py",
+    "test_explorer.py",
     "test_report.py",
     "test_hostile.py",
     "test_visual.py",
@@ -89,6 +91,12 @@ def bert(loaded):
 def study(tmp_path_factory) -> Path:
     """A finished study: look, do not touch."""
     return once(tmp_path_factory, "study", lambda folder: snakemake(make_study(folder)))
+
+
+@pytest.fixture(scope="session")
+def evident(tmp_path_factory) -> Path:
+    """A finished study with evidence (evident.py): look, do not touch."""
+    return once(tmp_path_factory, "evident", evident_study.make)
 
 
 @pytest.fixture

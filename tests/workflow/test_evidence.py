@@ -6,79 +6,22 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import tiny
 import torch
 import yaml
-from runs import change, planned, snakemake
+from runs import change, planned
 from sae_lens import SAE
-from sae_lens.saes.sae import SAEMetadata
 from tessera.base.errors import TesseraError
 from tessera.results.catalogue import TABLES
 from tessera.results.evidence_entries import TABLES as OURS
 from tessera.study.config import load
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-MARKUP = "<script>alert(1)</script>"
 PLACE = "model=big/layer=1/width=96"
-TEXTS, SHARD = 120, 70
 
 
-def rows(seed: int) -> pl.DataFrame:
-    generator = np.random.default_rng(seed)
-    label = np.array(["wet", "dry"])[generator.integers(2, size=TEXTS)]
-    texts = [" ".join(generator.choice(tiny.WORDS, size=7)) for _ in range(TEXTS)]
-    told = [("rain" if one == "wet" else "moon") if generator.random() < 0.95 else "hill" for one in label]
-    texts = [f"{word} {text} {MARKUP} {word}" for word, text in zip(told, texts, strict=True)]
-    return pl.DataFrame({"text": texts, "label": label})
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("evidence")
-    tiny.save_model("llama", folder / "big", causal=True)
-    tiny.save_sae(folder / "sae", "jumprelu", width=96, metadata=SAEMetadata(neuronpedia_id="big/1-own"))
-    rows(0).write_csv(folder / "here.csv")
-    rows(1).write_csv(folder / "there.csv")
-    prompts = rows(2).select(prompt="text").with_columns(good=pl.lit("the hill"), bad=pl.lit("a river"))
-    prompts.write_csv(folder / "prompts.csv")
-    pl.DataFrame({"latent": range(96), "text": [f"about {latent}" for latent in range(96)]}).write_csv(
-        folder / "names.csv"
-    )
-    config = {
-        "models": {
-            "big": {
-                "path": "big",
-                "max_tokens": 16,
-                "activation_dtype": "float32",
-                "saes": "own",
-                "passes": [{1: [96]}],
-            }
-        },
-        "saes": {"own": {"path": "sae", "explanations": "names.csv"}},
-        "datasets": {
-            "here": {"path": "here.csv"},
-            "there": {"path": "there.csv"},
-            "acts": {"path": "prompts.csv", "text": "prompt", "answered": {"model": "big", "choices": ["good", "bad"]}},
-        },
-        "transfers": {"across": {"sources": ["here"], "targets": ["there"]}},
-        "evidence": {
-            "places": ["big/1/96/here", "big/1/96/acts"],
-            "in_model": ["big/1/96/here", "big/1/96/acts"],
-            "ids": {"big/1/96/here": [3]},
-            "latents": 2,
-            "contexts": 6,
-            "k": 4,
-            "draws": 2,
-            "neutral": ["there"],
-        },
-        "shard_size": SHARD,
-        "grid": {"poolings": ["sum"], "thresholds": ["none"]},
-        "baselines": {"hidden": ["mean"], "tfidf": []},
-        "probe": {"C": [0.1, 1], "folds": 2, "resamples": 100},
-    }
-    (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    snakemake(folder, "report")
-    return folder
+@pytest.fixture
+def study(evident) -> Path:
+    return evident
 
 
 def table(study: Path, name: str) -> pl.DataFrame:
@@ -171,12 +114,6 @@ def test_histograms_hold_every_token_that_fires_a_shown_latent(study):
     shown = table(study, "shown_latents").filter(data="here").select("latent").unique()
     expected = fired.join(shown, on="latent", how="semi")
     assert sorted(counted.rows()) == sorted(expected.rows()) and len(counted)
-
-
-def test_a_text_that_holds_markup_stays_text(study):
-    page = (study / "results/report/contexts.html").read_text()
-    assert "alert(1)" in page and MARKUP not in page and "&lt;script&gt;" in page
-    assert page.count("<script") == 0
 
 
 def test_shown_latents_have_names_tokens_and_pages(study):
