@@ -26,6 +26,8 @@ VERSIONS = {
     "carry": 3,
     "compare": 1,
     "curves": 1,
+    "exports": 1,
+    "neuronpedia": 1,
     "evidence": 1,
     "writes": 1,
     "ablations": 1,

@@ -14,6 +14,7 @@ from tessera.features.kind import Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Space
 from tessera.models.weights import read_weights
+from tessera.notebook.folder import Results
 from tessera.plan import models
 from tessera.probes.compare import differences, disagreements
 from tessera.probes.task import read_probe
@@ -24,7 +25,6 @@ from tessera.study.media import holds
 
 if TYPE_CHECKING:
     from tessera.exports.scoring import Reader, Scoring
-    from tessera.notebook.study import OpenStudy
 
 
 class OpenCell:
@@ -33,7 +33,7 @@ class OpenCell:
     place: its axes and their values, as strings.
     """
 
-    def __init__(self, study: "OpenStudy", place: dict[str, str]):
+    def __init__(self, study: Results, place: dict[str, str]):
         self.study, self.place, self.kind = study, place, kind(place["features"])
         self._scorings: dict[str | Path | None, Scoring] = {}
 
@@ -130,7 +130,7 @@ class OpenCell:
         )
 
     def _pair(self, other: "OpenCell | str") -> tuple[pl.DataFrame, pl.DataFrame]:
-        other = self.study.cell(other) if isinstance(other, str) else other
+        other = OpenCell(self.study, self.study.place(other)) if isinstance(other, str) else other
         if self.place["data"] != other.place["data"]:
             raise TesseraError(f"{self.name} and {other.name} are of two data sets; cells of one can be compared")
         return self.predictions.filter(draw=0), other.predictions.filter(draw=0)

@@ -1,13 +1,18 @@
-"""What the rules of single cells ask, whom a user names: two to compare, and one for its learning curve."""
+"""What the rules of single cells ask, whom a user names: two to compare, one for its learning curve, or to export."""
+
+from pathlib import Path
 
 from tessera.base import hive
 from tessera.base.errors import TesseraError
 from tessera.features.registry import kind
+from tessera.plan import models, saes
 from tessera.plan.cells import every_cell, inputs
 from tessera.study import paths
+from tessera.study.media import holds
 from tessera.study.study import Study
 
 TABLES = ("differences", "examples")
+BEST = "best"  # best,<data set>: the cell to export is that of the best cross-validated score
 
 
 def place(study: Study, wanted: str, key: str = "cell") -> dict[str, str]:
@@ -76,3 +81,95 @@ def curve_features(study: Study, cell: str) -> list[str]:
     here = place(study, cell)
     axes = kind(here["features"]).place
     return inputs(study, here["features"], here["data"], **{axis: here[axis] for axis in axes})
+
+
+def exports(study: Study, cell: str) -> list[str]:
+    """The folders of exported probes: of the cell that is named, else of the best of each data set.
+
+    Raises:
+        TesseraError: it names no one cell, or one that is not of latents of texts.
+    """
+    if cell:
+        return [paths.EXPORT.format(cell=_folder(_of_latents(study, cell)))]
+    of_texts = [data for data in study.datasets if _candidates(study, f"{BEST},{data}")]
+    if not of_texts:
+        raise TesseraError("there is no SAE on a data set of texts, so there is no probe to export")
+    return [paths.EXPORT.format(cell=f"{BEST},{data}") for data in of_texts]
+
+
+def _of_latents(study: Study, cell: str) -> dict[str, str]:
+    here = place(study, cell)
+    if not kind(here["features"]).latents or holds(study.datasets[here["data"]]) != "text":
+        raise TesseraError(
+            f"cell={cell}: only probes on the latents of texts can be exported; name one that begins sae/"
+        )
+    return here
+
+
+def _candidates(study: Study, cell: str) -> list[dict[str, str]]:
+    """The cells among which the one to export is chosen."""
+    best, _, data = cell.partition(",")
+    if best != BEST:
+        return [_of_latents(study, cell)]
+    if holds(study.datasets[data]) != "text":
+        return []
+    found = [hive.keys(file) for file in hive.at(every_cell(study, "scores", "sae"), data=data)]
+    first = [here for here in found if study.drawn(here["model"], here["width"])[2] == 0]
+    return [here for here in first if here["model"] not in study.controls]
+
+
+def export_cells(study: Study, cell: str) -> list[str]:
+    """Scores and coefficients of those cells."""
+    path = kind("sae").path
+    return [path.format(part=part, **here) for here in _candidates(study, cell) for part in ("scores", "coefficients")]
+
+
+def export_examples(study: Study, cell: str) -> str:
+    return paths.EXAMPLES.format(**_candidates(study, cell)[0])
+
+
+def _saes(study: Study, cell: str) -> list[dict[str, str]]:
+    """Model, layer and width of the SAEs of those cells, each once."""
+    keys = dict.fromkeys((here["model"], here["layer"], here["width"]) for here in _candidates(study, cell))
+    return [dict(zip(("model", "layer", "width"), values, strict=True)) for values in keys]
+
+
+def export_encoders(study: Study, cell: str) -> list[str]:
+    return [paths.ENCODER.format(**one) for one in _saes(study, cell)]
+
+
+def export_weights(study: Study, cell: str) -> list[str]:
+    return list(dict.fromkeys(models.weights(study, one["model"]) for one in _saes(study, cell)))
+
+
+def export_folders(study: Study, cell: str) -> list[str]:
+    """Those of their models that the workflow makes."""
+    made = (models.folder(study, one["model"]) for one in _saes(study, cell))
+    return list(dict.fromkeys(folder for folder in made if folder))
+
+
+def export_trained(study: Study, cell: str) -> list[str]:
+    """The folders of those SAEs that are trained here."""
+    every = (saes.trained_here(study, **one) for one in _saes(study, cell))
+    return list(dict.fromkeys(folder for folder in every if folder))
+
+
+def export_files(study: Study, cell: str) -> list[str]:
+    """The files of those SAEs that are the user's own."""
+    return list(dict.fromkeys(file for one in _saes(study, cell) for file in saes.files(study, **one)))
+
+
+def export_origins(study: Study, cell: str) -> list[dict]:
+    """By value what an export says of each of those SAEs and its model."""
+    return [
+        {
+            **one,
+            "model_identity": models.identity(study, one["model"]),
+            "made": models.folder(study, one["model"]) or None,
+            "stored": models.stored(study, one["model"]),
+            "hook": saes.hook(study, one["model"]),
+            "release": saes.release(study, **one),
+            "sae": saes.trained_here(study, **one) or str(Path(*saes.files(study, **one)[:1]).parent),
+        }
+        for one in _saes(study, cell)
+    ]

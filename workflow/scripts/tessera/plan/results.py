@@ -65,6 +65,12 @@ def claimed(study: Study) -> list[str]:
     ]
 
 
+def told(study: Study) -> list[str]:
+    """The tables that the card of an exported probe tells of."""
+    named = ("cells", "claims", "warnings", "datasets", "shown_latents")
+    return [parquet(table) for table in named if TABLES[table].there(study)]
+
+
 def figured(study: Study) -> list[str]:
     """The rules whose tables are drawn as figures."""
     return [rule for rule in rules(study) if figures(study, rule)]

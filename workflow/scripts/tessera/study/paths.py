@@ -35,6 +35,8 @@ EXPLORER = "results/explorer.html"
 PIECES = "results/explorer"  # of a study that is too large for one page
 COMPARISON = "results/compare/left={left}/right={right}/{table}.{format}"  # of two cells, by their short names
 LEARNING_CURVE = "results/curves/cell={cell}/curve.{format}"
+EXPORT = "results/exports/cell={cell}"  # a probe that leaves the study; best,<data set>: the best of it
+NEURONPEDIA = "results/neuronpedia/model={model}/layer={layer}/width={width}"
 
 JOINT = "joint"  # the source of a transfer that is all sources together
 
