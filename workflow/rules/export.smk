@@ -1,4 +1,4 @@
-"""What leaves a study: probes that stand alone. They are in no table of the study."""
+"""What leaves a study: probes that stand alone, latents for Neuronpedia. No table of the study waits for them."""
 
 
 rule export_probe:
@@ -37,4 +37,36 @@ rule export_probe:
 rule export:
     input:
         named_by(named.exports, "cell"),
+    localrule: True
+
+
+rule write_neuronpedia:
+    input:
+        contexts=of(evidence.looked_contexts),
+        shards=of(evidence.looked_shards),
+        decoder=paths.DECODER,
+        writes=paths.WRITES,
+    output:
+        directory(paths.NEURONPEDIA),
+    log:
+        "logs/write_neuronpedia/model={model}/layer={layer}/width={width}.log",
+    benchmark:
+        "results/benchmarks/write_neuronpedia/model={model}/layer={layer}/width={width}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        release=of(saes.release),
+        version=VERSIONS["neuronpedia"],
+    message:
+        "latents of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} for Neuronpedia"
+    script:
+        "../scripts/neuronpedia.py"
+
+
+rule neuronpedia:
+    input:
+        named_by(evidence.neuronpedia),
     localrule: True

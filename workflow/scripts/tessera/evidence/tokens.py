@@ -75,8 +75,10 @@ def marks(shards: list[Path], tokens: list[Path], pairs: pl.DataFrame) -> tuple[
         latent, example, and lists of the places of the tokens, as tokens.parquet has them, with their activations; and
         per example how many tokens it has.
     """
-    places, lengths = _places(tokens, pairs["example"].unique())
-    fired = _fired(shards, pairs).join(places, on=["example", "position"], how="left", maintain_order="left")
+    places, lengths = places_of(tokens, pairs["example"].unique())
+    every = activations_of(shards, pairs["latent"].unique().to_numpy())
+    fired = pl.concat(one.join(pairs, on=["latent", "example"], how="semi", maintain_order="left") for one in every)
+    fired = fired.join(places, on=["example", "position"], how="left", maintain_order="left")
     return fired.group_by("latent", "example", maintain_order=True).agg(*PLACES, "activation"), lengths
 
 
@@ -90,22 +92,15 @@ def _active(shards: list[Path], latents: Sequence[int] | np.ndarray) -> Iterator
         yield example_N, position_N, place, column_W[latent[kept]], value[kept]
 
 
-def _fired(shards: list[Path], pairs: pl.DataFrame) -> pl.DataFrame:
-    """Every activation of the pairs."""
-    latent_L, column = np.unique(pairs["latent"].to_numpy(), return_inverse=True)
-    wanted = np.unique(pairs["example"].to_numpy().astype(np.int64) * len(latent_L) + column)
-    parts = []
-    for example_N, position_N, place, column, value in _active(shards, latent_L):
-        pair = example_N[place].astype(np.int64) * len(latent_L) + column
-        first, last = (np.searchsorted(wanted, pair, side) for side in ("left", "right"))
-        kept = first < last
-        place = place[kept]
-        frame = {"latent": latent_L[column[kept]], "example": example_N[place], "position": position_N[place]}
-        parts.append(pl.DataFrame(frame | {"activation": value[kept]}))
-    return pl.concat(parts)
+def activations_of(shards: list[Path], latents: Sequence[int] | np.ndarray) -> Iterator[pl.DataFrame]:
+    """Per row group every activation of some latents: latent, example, position, activation."""
+    latent_L = np.asarray(latents, dtype=np.int64)
+    for example_N, position_N, place, column, value in _active(shards, latents):
+        frame = {"latent": latent_L[column], "example": example_N[place], "position": position_N[place]}
+        yield pl.DataFrame(frame | {"activation": value})
 
 
-def _places(tokens: list[Path], examples: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+def places_of(tokens: list[Path], examples: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The tokens of some examples, a null for what a tokenizer or medium has not; and how many each has."""
     parts = []
     for file in tokens:

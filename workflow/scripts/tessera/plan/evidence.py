@@ -1,5 +1,6 @@
 """What the rules of evidence ask: places, what is read at each, what a study has of it."""
 
+from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS
 from tessera.plan.cells import shards, shards_of
 from tessera.plan.saes import entry
@@ -7,6 +8,7 @@ from tessera.results.entries import per_place
 from tessera.study import evidence, paths
 from tessera.study.config import filled
 from tessera.study.evidence import AXES
+from tessera.study.media import holds
 from tessera.study.study import Study
 
 PARTS = {
@@ -93,8 +95,7 @@ def other_texts(study: Study, model: str, width: str, data: str) -> list[str]:
 
 def shown(study: Study, model: str, layer: str, width: str) -> list[str]:
     """The latents that are shown at a place, of every data set."""
-    here = {"model": model, "layer": layer, "width": width}
-    return [paths.EVIDENCE.format(part="shown", **one) for one in places(study) if here.items() <= one.items()]
+    return [paths.EVIDENCE.format(part="shown", **one) for one in looked(study, model, layer, width)]
 
 
 def writes(study: Study) -> list[str]:
@@ -151,3 +152,29 @@ def target_shards(study: Study, scenario: str, source: str, model: str, layer: s
 
 def source_shown(study: Study, source: str, model: str, layer: str, width: str) -> str:
     return paths.EVIDENCE.format(part="shown", model=model, layer=layer, width=width, data=source)
+
+
+def neuronpedia(study: Study) -> list[str]:
+    """The folders of what Neuronpedia can import: of each SAE on texts that a study looked into.
+
+    Raises:
+        TesseraError: it looked into none.
+    """
+    found = [one for one in places(study) if holds(study.datasets[one["data"]]) == "text"]
+    if not found:
+        raise TesseraError("the study looked into no SAE on texts; config key evidence.places names those to look into")
+    return list(dict.fromkeys(paths.NEURONPEDIA.format(**one) for one in found))
+
+
+def looked(study: Study, model: str, layer: str, width: str) -> list[Place]:
+    """The places of evidence of an SAE, one of each data set."""
+    here = {"model": model, "layer": layer, "width": width}
+    return [one for one in places(study) if here.items() <= one.items()]
+
+
+def looked_contexts(study: Study, model: str, layer: str, width: str) -> list[str]:
+    return [paths.EVIDENCE.format(part="contexts", **one) for one in looked(study, model, layer, width)]
+
+
+def looked_shards(study: Study, model: str, layer: str, width: str) -> list[str]:
+    return [file for one in looked(study, model, layer, width) for file in shards_of(study, **one)]
