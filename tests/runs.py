@@ -106,7 +106,7 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
     return {
         rule: int(count)
         for rule, count in found.items()
-        if rule not in ("total", "all", "cell", "compare", "learning_curve")
+        if rule not in ("total", "all", "cell", "compare", "learning_curve", "export", "neuronpedia")
     }
 
 

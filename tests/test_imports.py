@@ -46,6 +46,7 @@ STARTS = {
         2250,
         TORCH | TRAINING | DRAWING | CHECKING,
     ),
+    "export": Start({"export", "neuronpedia"}, 4250, TRAINING | DRAWING | {"jsonschema"}),
     "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
         {"examples", "tables", "transfer_tables", "evidence_tables", "claims", "provenance"},

@@ -20,7 +20,7 @@ rule export_probe:
     wildcard_constraints:
         cell="[^/=]+",
     conda:
-        "../../envs/activations.yaml"
+        "../../envs/exports.yaml"
     resources:
         mem_mb=grows(8000),
         runtime=grows(20),
@@ -53,7 +53,7 @@ rule write_neuronpedia:
     benchmark:
         "results/benchmarks/write_neuronpedia/model={model}/layer={layer}/width={width}.tsv"
     conda:
-        "../../envs/activations.yaml"
+        "../../envs/exports.yaml"
     resources:
         mem_mb=grows(4000),
         runtime=grows(60),
