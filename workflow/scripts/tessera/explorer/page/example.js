@@ -49,16 +49,18 @@ export async function examples(study, parts, query) {
   ];
 }
 
-async function decisionOf(place, example, shown, size, query) {
-  const at = (await piece(`place/${place}`)).frames, number_ = Array.from(at.decided.column("example")).indexOf(example);
-  if (number_ < 0) return null;
-  const { frames } = await piece(`decisions/${place}/${Math.floor(number_ / size)}`);
+// several: are there more classes than two, of which one is the other negated?
+async function decisionOf(place, example, shown, { block: size, classes }, query) {
+  const several = classes.length > 2;
+  const at = (await piece(`place/${place}`)).frames, spot = Array.from(at.decided.column("example")).indexOf(example);
+  if (spot < 0) return null;
+  const { frames } = await piece(`decisions/${place}/${Math.floor(spot / size)}`);
   const told = frames.decisions.rows(row => row.example === example), latents = frames.latents.rows(row => row.example === example);
-  const first = told.find(row => row.class === row.predicted);
+  const first = told.find(row => row.class === row.predicted), other = several && told.find(row => row.class !== row.predicted);
   const named = new Map(at.shown.rows().map(row => [row.latent, row.explanation ?? row.fires_on ?? ""]));
   const chosen = latents.find(row => String(row.latent) === query.latent) ?? latents[0];
   const rows = [...latents.map(row => ({ ...row, what: row.latent, name: named.get(row.latent) ?? "", current: row === chosen })),
-    { what: REST, contribution: first.others }, { what: INTERCEPT, contribution: first.intercept }];
+    { what: REST, contribution: first.others, label_contribution: other?.others }, { what: INTERCEPT, contribution: first.intercept, label_contribution: other?.intercept }];
   const largest = Math.max(...rows.map(row => Math.abs(row.contribution)));
   const bar = value => h("span", { class: value < 0 ? "bar against" : "bar", style: `width: ${(8 * Math.abs(value)) / (largest || 1)}em` });
   const link_to = row => (has(`latent/${place}/${row.latent}`) ? link(address("latent", [...place.split("/"), String(row.latent)]), String(row.latent)) : String(row.latent));
@@ -66,43 +68,46 @@ async function decisionOf(place, example, shown, size, query) {
     { name: "what", title: "latent", shown: row => (row.latent === undefined ? row.what : link_to(row)) },
     { name: "name", title: "fires on", shown: row => h("span", { class: "one" }, row.name ?? "") },
     { name: "value", about: "what the probe sees of it" },
-    { name: "contribution", about: `to the decision for ${first.class}` },
+    { name: "contribution", title: `adds to ${first.class}`, about: "weight × value" },
     { name: "bar", title: " ", shown: row => bar(row.contribution) },
-    { name: "tokens", title: "on the text", shown: row => (row.latent === undefined ? "" : h("button", { "aria-pressed": String(row.current), onclick: () => change({ latent: String(row.latent) }) }, "show")) },
+    ...(other ? [{ name: "label_contribution", title: `adds to ${other.class}` }] : []),
+    { name: "tokens", title: "where", shown: row => (row.latent === undefined ? "" : h("button", { "aria-pressed": String(row.current), onclick: () => change({ latent: String(row.latent) }) }, "show")) },
   ];
   return section(`Why ${first.predicted}?`,
-    note(`The probe of ${place} (its best cell, first repeat) decides by the sum of what latents add to the decision for ${first.class}: `, h("strong", {}, number(first.decision)), first.decision > 0 ? "; above zero it says so." : "."),
+    note(`The probe of ${place} (its best cell, first repeat) decides by the sum of what latents add to the decision for ${first.class}: `, h("strong", {}, number(first.decision)),
+      several ? ", the largest of all classes." : ", above zero.",
+      other ? ` For ${other.class}, its label, they add up to ${number(other.decision)}.` : ""),
     chosen ? [h("h3", {}, `Latent ${chosen.latent} on it`), shownExample(shown, chosen, chosen.activation, Math.max(...(chosen.activation ?? [0]).map(Math.abs)), true)] : null,
     plainTable(rows, columns));
 }
 
 export async function example(study, parts, query) {
-  const [data, text] = parts, number_ = Number(text), tested = await tests(data);
-  const every = Array.from(tested.examples.column("example")), place_ = every.indexOf(number_);
+  const [data, text] = parts, wanted = Number(text), tested = await tests(data);
+  const every = Array.from(tested.examples.column("example")), spot = every.indexOf(wanted);
   const places = study.places.filter(place => place.split("/").at(-1) === data);
   const place = places.includes(query.place) ? query.place : places[0];
-  if (place_ < 0) {
+  if (spot < 0) {
     return [h("h1", {}, `Example ${text} of ${data}`), note("It is in the training split: the probe learnt its label, so what it says of it is no test. The contexts of latents show its text."), place ? link(address("latents", place.split("/")), "The latents there") : null];
   }
-  const about = tested.examples.row(place_), block = (await piece(`texts/${data}/${Math.floor(place_ / tested.block)}`)).frames.examples;
-  const shown = block.rows(row => row.example === number_)[0];
+  const about = tested.examples.row(spot), block = (await piece(`texts/${data}/${Math.floor(spot / tested.block)}`)).frames.examples;
+  const shown = block.rows(row => row.example === wanted)[0];
   const best = study.frames.best.rows(row => row.data === data && row.split === "test");
   const names = [...new Set([...(query.cell && has(`cell/${query.cell}`) ? [query.cell] : []), ...best.map(row => row.name)])];
   const said = (await Promise.all(names.map(async name => {
-    const told = (await answersOf(name, tested, number_)).get(number_) ?? [];
+    const told = (await answersOf(name, tested, wanted)).get(wanted) ?? [];
     const counts = new Map();
     told.forEach(one => counts.set(one.predicted, [...(counts.get(one.predicted) ?? []), one.confidence]));
     const contestant = best.find(row => row.name === name)?.contestant ?? "the cell you came from";
     return [...counts].map(([predicted, sure]) => ({ contestant, name, predicted, right: predicted === about.label, answers: `${sure.length} of ${told.length}`, confidence: sure.reduce((sum, one) => sum + one, 0) / sure.length }));
   }))).flat();
-  const to = step => address("example", [data, String(every[(place_ + step + every.length) % every.length])], { cell: query.cell, place: query.place });
+  const to = step => address("example", [data, String(every[(spot + step + every.length) % every.length])], { cell: query.cell, place: query.place });
   return [
     h("h1", {}, `Example ${about.id} of ${data}`),
     h("p", {}, link(address("examples", [data], { cell: query.cell }), "all test examples"), " · ", link(to(-1), "previous"), " · ", link(to(1), "next")),
     h("p", {}, "Labelled ", h("strong", {}, about.label), `, split ${about.split}.`),
     shownExample(shown, { start: null, row: null, tokens: 1 }, [], 1, true),
     places.length > 1 ? h("div", { class: "pickers" }, picker("latents of", places, place, value => change({ place: value, latent: undefined }))) : null,
-    place ? await decisionOf(place, number_, shown, tested.block, query) ?? note(`No decision on it at ${place}: the first repeat does not test it.`) : note("No evidence was made of this data set (config key evidence.places)."),
+    place ? await decisionOf(place, wanted, shown, tested, query) ?? note(`No decision on it at ${place}: the first repeat does not test it.`) : note("No evidence was made of this data set (config key evidence.places)."),
     section("What each contestant says", note("The best cell of each, in every repeat that tests this example."),
       plainTable(said, [{ name: "contestant" }, { name: "name", title: "cell", shown: row => link(address("cell", row.name.split("/")), row.name) }, { name: "predicted" }, { name: "right", shown: row => (row.right ? "right" : "wrong") }, { name: "answers", title: "in repeats" }, { name: "confidence", shown: row => score(row.confidence) }])),
   ];

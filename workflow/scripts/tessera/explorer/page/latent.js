@@ -123,7 +123,7 @@ export async function latent(study, parts, query) {
   const to = one => address("latent", [...place.split("/"), String(one)]);
   const matched = study.matches.length ? link(address("transfer", [], { latent: String(id) }), "its partners in matched SAEs") : null;
   return [
-    h("h1", {}, `Latent ${id}`),
+    h("h1", {}, `Latent ${id}`, nameOf(first) ? [": ", h("span", { class: "tokens", dir: "auto" }, nameOf(first))] : null),
     h("p", {}, link(address("latents", place.split("/")), place), " · ", others.length > 1 ? [link(to(beside(-1)), "previous"), " · ", link(to(beside(1)), "next")] : null, matched ? [" · ", matched] : null),
     h("dl", {},
       [["fires on", first.fires_on], ["explanation", first.explanation], ["makes likelier", first.promoted], ["makes less likely", first.suppressed]]
