@@ -6,6 +6,7 @@ import polars as pl
 
 from tessera.explorer.pieces import LIKELY, count, named
 from tessera.features.pooling import pooling_order
+from tessera.features.registry import KINDS
 from tessera.probes.verdicts import OVERLAP, quantile
 from tessera.report.colours import COLOURS
 from tessera.results.catalogue import METRICS, TABLES
@@ -56,6 +57,7 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
         "views": [view for view, there in views.items() if there],
         "axes": {axis: sorted(of_models[axis].drop_nulls().unique().to_list(), key=key) for axis, key in SORTED.items()}
         | {"model": list(study.models), "data": list(study.datasets)},
+        "kinds": list(KINDS),
         "contestants": list(CONTESTANTS),
         "metrics": [*metrics, "cv_macro_f1", "density"],
         "datasets": list(study.datasets),

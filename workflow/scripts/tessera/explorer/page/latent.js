@@ -83,20 +83,34 @@ function histogramOf(histogram) {
   }, rows, [{ name: "class" }, { name: "low" }, { name: "high" }, { name: "tokens" }]))];
 }
 
-function contextsOf(frames, place, query) {
+// The texts of a latent: a function that shows one, and their rows.
+function contextsIn(frames, place, whole) {
   const data = place.split("/").at(-1), rows = frames.contexts.rows();
   const images = new Map(frames.images ? frames.images.rows().map(row => [row.example, row.image]) : []);
-  const labels = [...new Set(rows.map(row => row.label))], label = labels.includes(query.label) ? query.label : ALL;
   const largest = Math.max(0, ...rows.flatMap(row => (row.activation ?? []).map(Math.abs)));
   const one = row => h("div", { class: row.stratum === null ? "context silent" : "context" },
     h("small", {}, `${row.stratum === null ? `silent, similarity ${score(row.similarity)}` : `up to ${number(Math.max(...row.activation))}`} · ${row.label} · ${row.split} · `,
       row.split === "train" ? String(row.id) : link(address("example", [data, String(row.example)], { place }), String(row.id))),
-    shownExample({ text: row.text, image: images.get(row.example) }, row, row.activation, largest, query.whole === "1"));
+    shownExample({ text: row.text, image: images.get(row.example) }, row, row.activation, largest, whole));
+  return { one, rows };
+}
+
+function contextsOf(frames, place, query) {
+  const { one, rows } = contextsIn(frames, place, query.whole === "1");
+  const labels = [...new Set(rows.map(row => row.label))], label = labels.includes(query.label) ? query.label : ALL;
   const strata = [1, 2, 3, 4, null].map(stratum => [stratum, rows.filter(row => row.stratum === stratum && (label === ALL || row.label === label))]).filter(([, some]) => some.length);
   return section("Where it fires", note("Texts from the whole range of its activations: the stronger, the darker; at the end, texts that are alike and on which it is silent. Near-duplicates are shown once."),
     h("div", { class: "pickers" }, picker("label", [ALL, ...labels], label, value => change({ label: value === ALL ? undefined : value })),
-      h("button", { "aria-pressed": String(query.whole === "1"), onclick: () => change({ whole: query.whole === "1" ? undefined : "1" }) }, "whole texts")),
+      h("button", { id: "whole", "aria-pressed": String(query.whole === "1"), onclick: () => change({ whole: query.whole === "1" ? undefined : "1" }) }, "whole texts")),
     strata.map(([stratum, some]) => [h("h3", {}, stratum === null ? "like them, and silent" : `${STRATA[stratum]} of its range`), some.map(one)]));
+}
+
+// A latent in short, to stand beside another: its name and the texts that fire it most.
+export async function short(place, id, most = 6) {
+  const [{ frames }, at] = await Promise.all([piece(`latent/${place}/${id}`), piece(`place/${place}`)]);
+  const { one, rows } = contextsIn(frames, place, false), first = at.frames.shown.rows(row => row.latent === id)[0];
+  return h("div", {}, h("h3", {}, link(address("latent", [...place.split("/"), String(id)]), `${place}: latent ${id}`)), h("p", { class: "tokens", dir: "auto" }, nameOf(first)),
+    rows.filter(row => row.stratum !== null).slice(0, most).map(one));
 }
 
 function ablationsOf(study, ablations, query) {
@@ -129,7 +143,7 @@ export async function latent(study, parts, query) {
       [["fires on", first.fires_on], ["explanation", first.explanation], ["makes likelier", first.promoted], ["makes less likely", first.suppressed]]
         .filter(([, said]) => said).map(([name, said]) => [h("dt", {}, name), h("dd", { class: "tokens" }, said)]),
       h("dt", {}, "on neutral texts"), h("dd", {}, first.neutral_rate === null || first.neutral_rate === undefined ? "not measured" : `fires on ${share(first.neutral_rate)} of tokens${first.unspecific ? ": unspecific" : ""}`),
-      shown.map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
+      shown.filter((row, spot) => shown.findIndex(other => other.class === row.class) === spot).map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
       first.neuronpedia ? [h("dt", {}, "elsewhere"), h("dd", {}, h("a", { href: first.neuronpedia, rel: "noreferrer" }, "its page at Neuronpedia"))] : []),
     section("Per class", plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
         .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })))),

@@ -26,9 +26,9 @@ function cell(row, column) {
   const value = row[column.name];
   if (column.shown) return h("td", { class: column.kind }, column.shown(row));
   if (typeof value === "number") {
-    const ends = column.interval && row[`${column.interval}_low`] !== null;
-    return h("td", { class: "number" }, column.interval && Math.abs(value) <= 1 ? score(value) : number(value),
-      ends ? h("small", {}, ` [${score(row[`${column.interval}_low`])}, ${score(row[`${column.interval}_high`])}]`) : null);
+    const [low, high] = column.interval ? [row[`${column.interval}_low`], row[`${column.interval}_high`]] : [null, null];
+    const written = column.interval && Math.max(Math.abs(value), Math.abs(high ?? 0)) <= 1 ? score : number;
+    return h("td", { class: "number" }, written(value), low === null ? null : h("small", {}, ` [${written(low)}, ${written(high)}]`));
   }
   const text = value === null || value === undefined ? "" : typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
   return h("td", { class: text.length > 60 ? "wide" : null, dir: "auto" }, text);

@@ -1,8 +1,9 @@
 // Probes on other data sets and models: matrices of source × target, curves over shares of the target, crossings, matches.
 
 import { address, change } from "tessera/address.js";
-import { chart } from "tessera/charts.js";
+import { chart, intervals } from "tessera/charts.js";
 import { frame, has, table } from "tessera/data.js";
+import { short } from "tessera/latent.js";
 import { h, link, note, picker, section } from "tessera/dom.js";
 import { interval, score } from "tessera/numbers.js";
 import { columnsOf, plainTable, sortable } from "tessera/tables.js";
@@ -33,7 +34,7 @@ function curves(scenario, rows, colours) {
 async function scenarios(study, query) {
   if (!study.scenarios.length) return [];
   const all = (await table("transfer_best")).rows(), scenario = study.scenarios.includes(query.scenario) ? query.scenario : study.scenarios[0];
-  const here = all.filter(row => row.scenario === scenario), kinds = [...new Set(here.map(row => row.features))], kind = kinds.includes(query.features) ? query.features : kinds[0];
+  const here = all.filter(row => row.scenario === scenario), kinds = study.kinds.filter(name => here.some(row => row.features === name)), kind = kinds.includes(query.features) ? query.features : kinds[0];
   const conditions = [...new Set(here.map(row => row.condition))], condition = conditions.includes(query.condition) ? query.condition : conditions[0];
   const models = [...new Set(here.filter(row => row.features === kind).map(row => row.model ?? ""))], model = models.includes(query.model) ? query.model : models[0];
   const of = here.filter(row => row.features === kind && (row.model ?? "") === model), whole = of.filter(row => row.condition === condition);
@@ -51,23 +52,35 @@ async function scenarios(study, query) {
   ];
 }
 
+// The place of evidence at which a latent of a matched SAE (model/layer/width) can be read, if any.
+const readAt = (study, sae, id) => study.places.find(place => place.startsWith(`${sae}/`) && has(`latent/${place}/${id}`));
+
 async function matches(study, query) {
   if (!study.matches.length) return [];
   const match = study.matches.includes(query.match) ? query.match : study.matches[0];
   const [pairs, about, best] = await Promise.all([frame(`match/${match}`, "pairs"), table("matches"), table("match_best")]);
-  const rows = pairs.rows(row => query.latent === undefined || [row.latent_a, row.latent_b].some(one => String(one) === query.latent));
-  const places = [...new Set(study.places.map(place => place.split("/").slice(0, 3).join("/")))];
-  const side = (row, which) => {
-    const named = row[which === "a" ? "source" : "target"], id = row[`latent_${which}`];
-    const place = study.places.find(one => has(`latent/${one}/${id}`) && places.some(begin => one.startsWith(begin)) && String(named).split("/")[0] === one.split("/")[0]);
-    return place ? link(address("latent", [...place.split("/"), String(id)]), String(id)) : String(id);
-  };
-  const columns = columnsOf(pairs, study.meanings).map(one => (one.name === "latent_a" ? { ...one, shown: row => side(row, "a") } : one.name === "latent_b" ? { ...one, shown: row => side(row, "b") } : one));
-  return [section("Matched SAEs", h("div", { class: "pickers" }, picker("match", study.matches, match, value => change({ match: value }))),
-    plainTable(about.rows(row => row.match === match), columnsOf(about, study.meanings)),
-    h("h3", {}, "Probes carried across"), plainTable(best.rows(row => row.match === match && row.split === "test"), columnsOf(best, study.meanings).filter(one => ["source", "target", "data", "features", "condition", "pooling", "threshold", "macro_f1", "roc_auc", "draws", "examples"].includes(one.name))),
-    h("h3", {}, "Latents and their partners"), note("Those of the highest correlation; matched_latents.parquet has all.", query.latent === undefined ? "" : [` Of latent ${query.latent} alone. `, h("button", { onclick: () => change({ latent: undefined }) }, "all")]),
-    sortable(`match-${match}`, rows, columns, { sort: query.sort, down: Boolean(query.down), words: query.words }, change))];
+  const every = best.rows(row => row.match === match && row.split === "test");
+  const directions = [...new Set(every.map(row => `${row.source} → ${row.target}`))], direction = directions.includes(query.direction) ? query.direction : directions[0];
+  const sets = [...new Set(every.map(row => row.data))], data = sets.includes(query.data) ? query.data : sets[0];
+  const carried = every.filter(row => `${row.source} → ${row.target}` === direction && row.data === data)
+    .map(row => ({ ...row, label: [`${row.features}: ${spelled(row.condition)}`, ...(row.over === null ? [] : [`over ${row.over}`])].join(", ") }));
+  const wanted = query.latent, rows = pairs.rows(row => `${row.source} → ${row.target}` === direction && (wanted === undefined || [row.latent_a, row.latent_b].some(one => String(one) === wanted)));
+  const read = (row, end) => readAt(study, row[end === "a" ? "source" : "target"], row[`latent_${end}`]);
+  const side = end => ({ shown: row => (read(row, end) ? link(address("latent", [...read(row, end).split("/"), String(row[`latent_${end}`])]), String(row[`latent_${end}`])) : String(row[`latent_${end}`])) });
+  const both = { name: "both", title: "side by side", shown: row => (read(row, "a") && read(row, "b") ? h("button", { onclick: () => change({ a: row.latent_a, b: row.latent_b }) }, "show") : "") };
+  const columns = [...columnsOf(pairs, study.meanings).map(one => (/^latent_[ab]$/.test(one.name) ? { ...one, ...side(one.name.at(-1)) } : one)), both];
+  const [source, target] = direction.split(" → "), places = [readAt(study, source, query.a), readAt(study, target, query.b)];
+  const beside = places.every(place => place) ? h("div", { class: "columns", id: "pair" }, await Promise.all([short(places[0], Number(query.a)), short(places[1], Number(query.b))])) : null;
+  return [section("Matched SAEs",
+    h("div", { class: "pickers" }, picker("match", study.matches, match, value => change({ match: value, direction: undefined, a: undefined, b: undefined })),
+      picker("direction", directions, direction, value => change({ direction: value, a: undefined, b: undefined })), picker("data set", sets, data, value => change({ data: value }))),
+    h("h3", {}, "Probes carried across"),
+    chart(`carried-${match}`, `Macro F1 on the target's test examples of ${data} of probes carried ${direction}, at the cell best on the source; source: on its own SAE, random and directions: controls, ridge: hidden states mapped.`,
+      intervals(carried, "macro_f1", { title: "macro F1", extra: ["roc_auc", "draws"] }), carried, [{ name: "label", title: "probe" }, { name: "pooling" }, { name: "threshold" }, { name: "macro_f1", interval: "macro_f1" }, { name: "roc_auc", interval: "roc_auc" }, { name: "draws" }, { name: "examples" }]),
+    h("h3", {}, "How well latents match"), plainTable(about.rows(row => row.match === match && `${row.source} → ${row.target}` === direction), columnsOf(about, study.meanings).filter(one => !["match", "source", "target"].includes(one.name))),
+    h("h3", {}, "Latents and their partners"), note("Those of the highest correlation; matched_latents.parquet has all. Where there is evidence of both, they can be read side by side.", wanted === undefined ? "" : [` Of latent ${wanted} alone. `, h("button", { onclick: () => change({ latent: undefined }) }, "all")]),
+    beside,
+    sortable(`match-${match}`, rows, columns.filter(one => !["match", "source", "target"].includes(one.name)), { sort: query.sort, down: Boolean(query.down), words: query.words }, change))];
 }
 
 export async function transfer(study, parts, query) {
