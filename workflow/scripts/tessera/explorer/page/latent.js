@@ -15,13 +15,16 @@ export function placePicker(study, place, view) {
   return picker("place", study.places, place, value => (location.hash = address(view, value.split("/"))));
 }
 
+// Latents as they are shown, each once for a class: one that is asked for may be among the best as well.
+const once = shown => shown.filter((row, spot) => shown.findIndex(one => one.class === row.class && one.latent === row.latent) === spot);
+
 const nameOf = row => row.explanation ?? row.fires_on ?? "";
 
 export async function latents(study, parts, query) {
   if (!study.places.length) throw new Error("this study has no evidence (config key evidence.places)");
   const place = study.places.includes(parts.join("/")) ? parts.join("/") : study.places[0];
   const { frames } = await piece(`place/${place}`);
-  const shown = frames.shown.rows(), names = new Map(shown.map(row => [row.latent, nameOf(row)]));
+  const shown = once(frames.shown.rows()), names = new Map(shown.map(row => [row.latent, nameOf(row)]));
   const classes = [...new Set(frames.latents.column("class"))], chosen = classes.includes(query.class) ? query.class : ALL;
   const rows = frames.latents.rows(row => chosen === ALL || row.class === chosen).map(row => ({ ...row, name: names.get(row.latent) ?? "" }));
   const to = row => address("latent", [...place.split("/"), String(row.latent)]);
@@ -43,7 +46,7 @@ export async function latents(study, parts, query) {
       }, bars, [{ name: "latent", shown: row => link(to(row), String(row.latent)) }, { name: "class" }, { name: "fires_on", title: "fires on", shown: row => h("span", { class: "one" }, nameOf(row)) }, { name: "contribution_gap" }, { name: "separation", interval: "separation", about: study.meanings.separation }, { name: "neutral_rate", about: study.meanings.neutral_rate }], { open: true })),
     ...sufficiencyOf(study, frames.sufficiency), ...stabilityOf(study, frames.stability),
     section("All that are listed", note(`Of each class the ${study.likely} that tell it best; latents.parquet has all.`),
-      sortable(`latents-${place.replaceAll("/", "-")}`, rows, columns, { sort: query.sort, down: Boolean(query.down), words: query.words }, change)),
+      sortable(`latents-${place.replaceAll("/", "-")}`, rows, columns, { sort: query.sort ?? "rank_contribution_gap", down: Boolean(query.down), words: query.words }, change)),
   ];
 }
 
@@ -130,7 +133,7 @@ export async function latent(study, parts, query) {
   const place = parts.slice(0, -1).join("/"), id = Number(parts.at(-1));
   if (!has(`latent/${place}/${id}`)) throw new Error(`latent ${id} of ${place} is not among those shown (config key evidence.ids asks for it)`);
   const [{ frames }, at] = await Promise.all([piece(`latent/${place}/${id}`), piece(`place/${place}`)]);
-  const shown = at.frames.shown.rows(row => row.latent === id), rates = at.frames.latents.rows(row => row.latent === id);
+  const shown = once(at.frames.shown.rows(row => row.latent === id)), rates = at.frames.latents.rows(row => row.latent === id);
   const first = shown[0] ?? {};
   const others = [...new Set(at.frames.shown.column("latent"))], turn = others.indexOf(id);
   const beside = step => others[(turn + step + others.length) % others.length];
@@ -143,7 +146,7 @@ export async function latent(study, parts, query) {
       [["fires on", first.fires_on], ["explanation", first.explanation], ["makes likelier", first.promoted], ["makes less likely", first.suppressed]]
         .filter(([, said]) => said).map(([name, said]) => [h("dt", {}, name), h("dd", { class: "tokens" }, said)]),
       h("dt", {}, "on neutral texts"), h("dd", {}, first.neutral_rate === null || first.neutral_rate === undefined ? "not measured" : `fires on ${share(first.neutral_rate)} of tokens${first.unspecific ? ": unspecific" : ""}`),
-      shown.filter((row, spot) => shown.findIndex(other => other.class === row.class) === spot).map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
+      shown.map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
       first.neuronpedia ? [h("dt", {}, "elsewhere"), h("dd", {}, h("a", { href: first.neuronpedia, rel: "noreferrer" }, "its page at Neuronpedia"))] : []),
     section("Per class", plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
         .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })))),
