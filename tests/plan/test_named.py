@@ -43,3 +43,18 @@ def test_the_files_of_a_curve(made):
     assert [file.rsplit(".", 1)[1] for file in found] == ["parquet", "csv", "pdf", "png"]
     assert found[0] == "results/curves/cell=length,d/curve.parquet"
     assert named.curve_features(made(), SUM)
+
+
+def test_the_folders_of_exported_probes(made):
+    study = made()
+    assert named.exports(study, SUM) == ["results/exports/cell=sae,m,1,512,d,sum,none,none"]
+    assert "results/exports/cell=best,d" in named.exports(study, "")
+    fails(lambda: named.exports(study, "hidden/m/1/d/mean"), "only probes on latents of texts can be exported")
+
+
+def test_the_best_of_a_data_set_is_chosen_among_the_cells_of_trained_models(made):
+    study = made()
+    one, every = (named.export_cells(study, cell) for cell in (SUM.replace("/", ","), "best,d"))
+    assert len(one) == 2 and {*one} <= {*every}
+    assert not any(f"model={control}/" in file for control in study.controls for file in every)
+    assert [origin["model"] for origin in named.export_origins(study, "best,d")].count("m") >= 1

@@ -58,7 +58,7 @@ None is given here: model, SAE and data set have their own, which whoever passes
 
 ## Running it
 
-With Tessera, whose results are those of the study to the last bit:
+With Tessera, whose results are those of the study:
 
 ```python
 import tessera

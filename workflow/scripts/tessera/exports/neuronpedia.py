@@ -146,6 +146,10 @@ def _activations(source: Source, one: Looked, tokens: pl.DataFrame, fires: pl.Da
     """A row per latent and text that fires it, with each content token of the text, and its activation there."""
     of_text = {example: group for (example,), group in tokens.sort("example", "position").group_by("example")}
     active = {key: group for key, group in fires.group_by("latent", "example")}
+    quarter = {
+        latent: largest / STRATA
+        for latent, largest in fires.group_by("latent").agg(pl.col("activation").max()).iter_rows()
+    }
     for context in one.contexts.filter(pl.col("stratum").is_not_null()).iter_rows(named=True):
         latent, example = context["latent"], context["example"]
         here, group = of_text[example], active[latent, example]
@@ -161,8 +165,8 @@ def _activations(source: Source, one: Looked, tokens: pl.DataFrame, fires: pl.Da
             "maxValue": _rounded(values.max(keepdims=True))[0],
             "maxValueTokenIndex": int(values.argmax()),
             "minValue": _rounded(values.min(keepdims=True))[0],
-            "binMin": (STRATA - context["stratum"]) / STRATA,
-            "binMax": (STRATA + 1 - context["stratum"]) / STRATA,
+            "binMin": round((STRATA - context["stratum"]) * quarter[latent], 6),
+            "binMax": round((STRATA + 1 - context["stratum"]) * quarter[latent], 6),
             "dataIndex": context["id"],
             "dataSource": one.data,
         }

@@ -100,9 +100,7 @@ def exports(study: Study, cell: str) -> list[str]:
 def _of_latents(study: Study, cell: str) -> dict[str, str]:
     here = place(study, cell)
     if not kind(here["features"]).latents or holds(study.datasets[here["data"]]) != "text":
-        raise TesseraError(
-            f"cell={cell}: only probes on the latents of texts can be exported; name one that begins sae/"
-        )
+        raise TesseraError(f"cell={cell}: only probes on latents of texts can be exported; name one that begins sae/")
     return here
 
 
