@@ -1,7 +1,8 @@
 """What is drawn several times, in the plan: splits in one job, controls and SAEs in one each; nothing else moves."""
 
 import pytest
-from tessera.plan import cells, data, models, saes
+from refusals import fails
+from tessera.plan import cells, data, models, named, saes
 from tessera.study import paths
 
 
@@ -75,3 +76,9 @@ def test_a_split_is_drawn_anew_unless_it_is_given_or_a_model_has_learnt_its_labe
     assert {name: data.repeats(study, name) for name in datasets} == {"d": 1, "e": 4, "own": 1, "free": 4}
     assert {data.repeats(made(datasets=datasets), name) for name in datasets} == {1}
     assert cells.every_cell(study, "scores") == cells.every_cell(made(datasets=datasets), "scores")
+
+
+def test_of_several_draws_the_first_is_exported(drawn):
+    assert not [file for file in named.export_cells(drawn, "best,d") if ".draw" in file]
+    further = next(file for file in cells.every_cell(drawn, "scores", "sae") if "width=512_s.draw1" in file)
+    fails(lambda: named.exports(drawn, paths.short_name(further)), "a further draw of its SAE or model; name the first")

@@ -4,6 +4,7 @@ Array names carry their shape: N tokens, E examples, D residual width, W latents
 """
 
 from importlib import import_module
+from os import PathLike
 
 __version__ = "0.1.0"
 
@@ -39,12 +40,12 @@ VERSIONS = {
 }
 
 
-def open(results="results"):  # to be said in full: tessera.open
+def open(results: str | PathLike = "results"):  # to be said in full: tessera.open
     """A finished study: `study = tessera.open("results")`; see `tessera.notebook.study.OpenStudy`."""
     return import_module("tessera.notebook.study").OpenStudy(results)  # every job imports tessera, and none needs this
 
 
-def load_probe(folder, model=None):
+def load_probe(folder: str | PathLike, model: str | PathLike | None = None):
     """A probe that left its study, from its folder; see `tessera.exports.probe.ExportedProbe`.
 
     Args:

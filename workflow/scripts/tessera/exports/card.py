@@ -95,7 +95,7 @@ def card(about: dict, tables: dict[str, pl.DataFrame], coefficients: pl.DataFram
         {axis: cell[axis] for axis in ("layer", "width", "data", "pooling")},
         title=f"{cell['data']}, told by {cell['model']}",
         classes=", ".join(f"`{name}`" for name in about["classes"]),
-        model=f"`{model}`",
+        model=_model(about["model"]),
         hook=about["hook"],
         sae=f"`{release[1]}` of the release `{release[0]}`" if release else "in the folder `sae`, as SAELens saves it",
         max_tokens=about["max_tokens"],
@@ -113,6 +113,13 @@ def card(about: dict, tables: dict[str, pl.DataFrame], coefficients: pl.DataFram
         top=_top(coefficients, tables.get("shown_latents"), cell),
         alone=_alone(about, model),
     )
+
+
+def _model(model: dict) -> str:
+    """Where the study had it from, and what identifies its weights."""
+    source = model["identity"]["architecture"]
+    facts = [value for *_, value in model["weights"]["facts"]]
+    return f"`{source.get('hub') or source.get('path') or model['made']}` ({facts[0]})"
 
 
 def _where(cell: dict[str, str]) -> dict[str, str | int]:

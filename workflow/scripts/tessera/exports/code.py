@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 FOLDER = "."  # this folder
-MODEL = $model
+MODEL = $model  # its folder, or its id on the hub
 
 with open(f"{FOLDER}/probe.json") as file:
     about = json.load(file)

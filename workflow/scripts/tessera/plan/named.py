@@ -101,6 +101,8 @@ def _of_latents(study: Study, cell: str) -> dict[str, str]:
     here = place(study, cell)
     if not kind(here["features"]).latents or holds(study.datasets[here["data"]]) != "text":
         raise TesseraError(f"cell={cell}: only probes on latents of texts can be exported; name one that begins sae/")
+    if study.drawn(here["model"], here["width"])[2]:
+        raise TesseraError(f"cell={cell}: a further draw of its SAE or model; name the first, without .draw")
     return here
 
 
