@@ -100,13 +100,13 @@ def until(condition, process: Run) -> bool:
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Jobs that a run would do, by rule, the target apart."""
+    """Jobs that a run would do, by rule, the target apart, and `study`, which every change of the config asks for."""
     printed = snakemake(folder, "--dry-run", *arguments)
     found = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
     return {
         rule: int(count)
         for rule, count in found.items()
-        if rule not in ("total", "all", "cell", "compare", "learning_curve", "export", "neuronpedia")
+        if rule not in ("total", "all", "study", "cell", "compare", "learning_curve", "export", "neuronpedia")
     }
 
 
