@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import library  # noqa: F401 (makes it importable)
-import numpy as np
 import polars as pl
 import torch
 from harness import table
@@ -50,7 +49,7 @@ def main() -> None:
 
         @torch.inference_mode()
         def floor() -> None:
-            for batch in plan_batches(np.array([len(row) for row in tokens.ids]), BATCH_TOKENS[device]):
+            for batch in plan_batches(tokens.padded_E, BATCH_TOKENS[device]):
                 caught = catch(model, tokens, batch, hooks)
                 content_BT = torch.from_numpy(caught.content_BT).to(model.device)
                 for layer in options.layers:

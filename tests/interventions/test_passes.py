@@ -93,7 +93,7 @@ def test_pooled_are_the_states_of_a_pass_with_the_change(causal, folder, sae):
                 "sum": state_ND.sum(dim=0),
                 "max": state_ND.max(dim=0).values,
                 "last": state_ND[-1],
-                "before_answer": batch.states[3][0, -1],
+                "before_answer": batch.states[3][0, batch.last_B[0]],
             }.items():
                 torch.testing.assert_close(torch.tensor(row[pooling]), expected, rtol=1e-4, atol=1e-4)
 
@@ -205,7 +205,7 @@ def test_answers_without_nothing_are_the_plain_ones(causal, sae):
         np.array(answer(causal, PROMPTS, max_tokens=32, budget=1, change=change)["log_probability"].to_list())
         for change in (None, *(latents.change(Ablation(kind), False) for kind in ("nothing", "all")))
     )
-    assert np.array_equal(plain, same)
+    np.testing.assert_allclose(plain, same, rtol=0, atol=1e-6)  # other sequences share a pass where tokens are changed
     assert (np.abs(plain - other) > 1e-3).all()
 
 

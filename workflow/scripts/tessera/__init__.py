@@ -11,15 +11,15 @@ __version__ = "0.1.0"
 # One constant per stage, recorded among the parameters of its rule: raise it when a stage comes to mean
 # something else, and exactly that stage and what follows from it is computed anew.
 VERSIONS = {
-    "answers": 2,
+    "answers": 3,
     "examples": 4,
     "unpack": 1,
     "tune": 1,
     "weights": 1,
-    "residuals": 3,
+    "residuals": 4,
     "train_sae": 4,
     "prepare_sae": 2,
-    "activations": 5,
+    "activations": 6,
     "features": 2,
     "probes": 7,
     "transfer": 5,
@@ -31,7 +31,7 @@ VERSIONS = {
     "neuronpedia": 1,
     "evidence": 1,
     "writes": 1,
-    "ablations": 1,
+    "ablations": 2,
     "tables": 7,
     "claims": 4,
     "figures": 5,

@@ -103,8 +103,7 @@ def divergence(
         plain_BTV = _logits(model, inputs, None)
         return [_sum_of_kl(plain_BTV, _logits(model, inputs, change), inputs.content_BT) for change in changes]
 
-    lengths = np.array([len(row) for row in tokens.ids])
-    sums_S = np.sum([*in_batches(lengths, batch_tokens or BATCH_TOKENS[model.device.type], work)], axis=0)
+    sums_S = np.sum([*in_batches(tokens.padded_E, batch_tokens or BATCH_TOKENS[model.device.type], work)], axis=0)
     if not np.isfinite(sums_S).all():
         raise TesseraError("a prediction is not finite; set dtype: float32 for this model")
     number = int(tokens.content_counts_E.sum())

@@ -10,7 +10,7 @@ import torch
 from tessera.base.errors import TesseraError, shorten
 from tessera.models.chat import covering
 from tessera.models.forward import BATCH_TOKENS, Change, changed, in_batches
-from tessera.models.text import TextModel, missing_bos, special_ids
+from tessera.models.text import TextModel, missing_bos, padded, special_ids
 
 logger = logging.getLogger("tessera")
 
@@ -42,7 +42,7 @@ def answer(
     groups = _alike(sequences, None if change is None else content)
     logger.info("%d prompts, %d sequences of up to %d tokens", len(prompts), len(groups), lengths.max())
     for rows, values in in_batches(
-        np.array([lengths[rows[0]] - 1 for rows in groups]),
+        padded(np.array([lengths[rows[0]] - 1 for rows in groups])),
         budget or BATCH_TOKENS[model.device.type],
         lambda batch: _log_probabilities(model, sequences, starts, content, [groups[one] for one in batch], change),
     ):

@@ -52,13 +52,11 @@ class Change:
 
 
 def plan_batches(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Groups of examples, longest first, whose padded size (members × longest) stays within `budget` tokens."""
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, budget // int(lengths[order[start]]))
-        batches.append(order[start : start + size])
-        start += size
+    """Groups of examples of one padded length, longest first, whose size (members × length) is within `budget`."""
+    batches = []
+    for length in np.unique(lengths)[::-1]:
+        alike, size = np.flatnonzero(lengths == length), max(1, budget // int(length))
+        batches += [alike[start : start + size] for start in range(0, len(alike), size)]
     return batches
 
 
@@ -80,9 +78,10 @@ def forward(
     """
     _check_layer(model, max(hooks))
     _check_sums(model, tokens, hooks)
-    lengths = np.array([len(row) for row in tokens.ids])
     budget = budget or BATCH_TOKENS[model.device.type]
-    yield from in_batches(lengths, budget, lambda examples: compute(catch(model, tokens, examples, hooks, change)))
+    yield from in_batches(
+        tokens.padded_E, budget, lambda examples: compute(catch(model, tokens, examples, hooks, change))
+    )
 
 
 def in_batches(lengths: np.ndarray, budget: int, work: Callable[[np.ndarray], Result]) -> Iterator[Result]:

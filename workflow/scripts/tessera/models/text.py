@@ -13,6 +13,7 @@ import torch
 from tessera.base.errors import TesseraError
 from tessera.models.chat import Chat, covering, within
 
+STEP = 8  # tokens: texts are padded to a multiple of it
 TOKENISED_AT_ONCE = 1000  # texts: the tokenizer's own records of a text are large
 # Ids, first and last (exclusive) that are the text's, where these stand in it (of a fast tokenizer), was it cut.
 Row = tuple[list[int], tuple[int, int], np.ndarray | None, bool]
@@ -24,7 +25,7 @@ class Tokens:
 
     `images`: the encoded images that a model of images is run on. `places`: per example where its content tokens stand,
     under the names of columns: start and end, characters of the text (of a slow tokenizer, which does not know: piece,
-    what a token says); row and column, of the patches of an image.
+    what a token says); row and column, of the patches of an image. `most`: what texts are cut to.
     """
 
     ids: list[np.ndarray]
@@ -32,6 +33,15 @@ class Tokens:
     truncated: np.ndarray
     images: list[bytes] | None = None
     places: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    most: int | None = None
+
+    @property
+    def padded_E(self) -> np.ndarray:
+        """Tokens [E] of each example in a pass. Padding depends on no other text, and so no bit of a state does.
+
+        (The sums of attention over more padding round otherwise.)
+        """
+        return padded(np.array([len(row) for row in self.ids]), self.most)
 
     @property
     def content_counts_E(self) -> np.ndarray:
@@ -48,6 +58,11 @@ class Tokens:
             images=images,
             places={name: place[:number] for name, place in self.places.items()},
         )
+
+
+def padded(lengths: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Lengths rounded up to multiples of STEP, where that is no more than a model may read."""
+    return np.minimum(-(-lengths // STEP) * STEP, np.maximum(lengths, np.inf if most is None else most)).astype(int)
 
 
 @dataclass
@@ -93,7 +108,7 @@ class TextModel:
 
     def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
         """What a forward pass over `examples`, positions in `tokens`, reads."""
-        longest = max(len(tokens.ids[example]) for example in examples)
+        longest = tokens.padded_E[examples].max()
         ids_BT = np.full((len(examples), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
         mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
         content_BT = np.zeros((len(examples), longest), dtype=bool)
@@ -159,7 +174,7 @@ def tokenise(model: TextModel, texts: list[str], max_tokens: int) -> Tokens:
             f"{len(empty)} texts have no content token for this tokenizer; "
             f"remove them from the data set (the first is number {empty[0]} of the shard)"
         )
-    return Tokens(ids, content, np.array(truncated, dtype=bool), places=places)
+    return Tokens(ids, content, np.array(truncated, dtype=bool), places=places, most=max_tokens)
 
 
 def _alone(model: TextModel, texts: list[str], max_tokens: int) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from tessera.base.errors import TesseraError
 
 logger = logging.getLogger("tessera")
+FEW = 16  # tokens
 CHUNK_BYTES = {"cpu": 128 * 2**20, "cuda": 2**30}  # of the one dense buffer, tokens × width
 
 
@@ -88,7 +89,7 @@ class Encoder:
         `lengths_E`, the tokens of each example, matters only to an SAE that looks at a token's neighbours.
         """
         rows = self.scratch.entries // self.width
-        return _joined([self._encode_chunk(chunk) for chunk in state_ND.float().split(rows)])
+        return _joined([self._encode_padded(chunk) for chunk in state_ND.float().split(rows)])
 
     def output_scale(self, state_ND: torch.Tensor) -> torch.Tensor:
         """What undoes the run-time norm of N tokens [N, 1]: a reconstruction times this is of the state's size."""
@@ -96,6 +97,13 @@ class Encoder:
 
     def _centred(self, x_ND: torch.Tensor) -> torch.Tensor:
         return x_ND - x_ND.mean(dim=-1, keepdim=True) if self.centre else x_ND
+
+    def _encode_padded(self, x_ND: torch.Tensor) -> SparseActivations:
+        """Few rows are multiplied by other code, which rounds otherwise; so there are never few."""
+        rows = min(FEW, self.scratch.entries // self.width)
+        if len(x_ND) >= rows:
+            return self._encode_chunk(x_ND)
+        return self._encode_chunk(torch.nn.functional.pad(x_ND, (0, 0, 0, rows - len(x_ND)))).split(len(x_ND))[0]
 
     def _encode_chunk(self, x_ND: torch.Tensor) -> SparseActivations:
         pre_NW, active_NW = self.scratch.pre(len(x_ND), self.width), self.scratch.active(len(x_ND), self.width)
