@@ -1,6 +1,7 @@
-"""Imported by every benchmark: makes the library importable from a checkout."""
+"""Imported by every benchmark: makes the library, and what drives a browser in tests, importable from a checkout."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests")]
