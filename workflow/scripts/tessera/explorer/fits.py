@@ -26,31 +26,36 @@ class Said:
     tests: repeat, split, example, id, group and label of each test example, in the order in which fits list them.
     """
 
-    def __init__(self, predictions: str | Path, data: str):
+    def __init__(self, predictions: str | Path, cells: pl.DataFrame, data: str):
+        self.cells = cells.filter(data=data).select(CELL).unique(maintain_order=True)
         columns = pl.scan_parquet(predictions).filter(data=data)
-        first = columns.select(CELL).head(1).collect()
-        one = columns.filter(*(pl.col(name).eq_missing(first[name][0]) for name in CELL), draw=0)
-        self.tests = one.select(*ROWS, "id", "group", "label").sort(ROWS).collect()
-        told = columns.select(pl.col("label", "predicted").unique().implode()).collect()
+        first = columns.filter(*(pl.col(name).eq_missing(self.cells[name][0]) for name in CELL), draw=0)
+        self.tests = first.select(*ROWS, "id", "group", "label").sort(ROWS).collect(engine="streaming")
+        told = columns.select(pl.col("label", "predicted").unique().implode()).collect(engine="streaming")
         self.classes = sorted({*told["label"][0], *told["predicted"][0]})
+        self.label_of = self.tests.select("repeat", "split", label=self._number("label"))
         confidence = pl.col("probability").list.max().cast(pl.Float32)
-        predicted = pl.col("predicted").cast(pl.Enum(self.classes)).to_physical()
-        self.rows = columns.select(*CELL, "draw", *ROWS, predicted, confidence=confidence).collect()
-        self.label_of = self.tests.with_columns(pl.col("label").cast(pl.Enum(self.classes)).to_physical())
+        # A cell is one number here: its eight names take ten times the memory.
+        numbered = columns.join(self.cells.with_row_index("cell").lazy(), on=CELL, nulls_equal=True)
+        rows = numbered.select("cell", "draw", *ROWS, predicted=self._number("predicted"), confidence=confidence)
+        self.rows = rows.collect(engine="streaming")
+
+    def _number(self, column: str) -> pl.Expr:
+        return pl.col(column).cast(pl.Enum(self.classes)).to_physical()
 
     def fits(self) -> Iterator[tuple[dict, pl.DataFrame]]:
         """Each cell and its fits: a row per draw, repeat and split, with lists over the test examples there."""
         labels = {key: rows["label"].to_numpy() for key, rows in self.label_of.group_by("repeat", "split")}
-        for cell, rows in self.rows.group_by(CELL, maintain_order=True):
+        for number, cell in enumerate(self.cells.iter_rows(named=True)):
             fits = []
-            ordered = rows.sort("draw", *ROWS)
+            ordered = self.rows.filter(cell=number).sort("draw", *ROWS)
             for (draw, repeat, split), part in ordered.group_by("draw", "repeat", "split", maintain_order=True):
                 value, influence_E = macro_f1(labels[repeat, split], part["predicted"].to_numpy())
                 fits.append(
                     {"draw": draw, "repeat": repeat, "split": split, "macro_f1": value}
                     | {"predicted": part["predicted"], "confidence": part["confidence"], "influence": influence_E}
                 )
-            yield dict(zip(CELL, cell, strict=True)), pl.DataFrame(fits)
+            yield cell, pl.DataFrame(fits)
 
 
 def largest_weights(coefficients: str | Path) -> dict[str, pl.DataFrame]:

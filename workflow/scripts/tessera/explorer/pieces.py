@@ -68,7 +68,7 @@ def contestant() -> pl.Expr:
 
 def cells_of(tables: dict[str, Path], data: str, examples: str | Path) -> Iterator[Piece]:
     """Of one data set: its test examples, and what each cell said of them."""
-    said = Said(tables["predictions"], data)
+    said = Said(tables["predictions"], pl.read_parquet(tables["cells"]), data)
     frame = read_examples(examples)
     asked = frame.filter(pl.col("example").is_in(said.tests["example"].implode()))
     is_image = holds_images(examples)

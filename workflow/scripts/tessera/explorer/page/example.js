@@ -10,17 +10,16 @@ import { shownExample } from "tessera/text.js";
 
 const REST = "all other latents", INTERCEPT = "intercept";
 
-// What a cell said of each test example: example → [{repeat, draw, split, predicted, confidence}].
+// What a cell said of each test example: example → [{predicted, confidence}], one for each repeat and draw that tests it.
 async function answersOf(name, tested, only) {
-  const found = new Map();
+  const found = new Map(), example = tested.all.column("example");
   for (const fit of await fits(name)) {
     const { places } = tested.parts.find(part => part.repeat === fit.repeat && part.split === fit.split);
-    const example = tested.all.column("example");
-    fit.predicted.forEach((said, number) => {
-      const one = example[places[number]];
+    places.forEach((place, number) => {
+      const one = example[place];
       if (only !== undefined && one !== only) return;
       if (!found.has(one)) found.set(one, []);
-      found.get(one).push({ ...fit, predicted: tested.classes[said], confidence: fit.confidence[number] });
+      found.get(one).push({ predicted: tested.classes[fit.predicted[number]], confidence: fit.confidence[number] });
     });
   }
   return found;

@@ -55,10 +55,14 @@ export function sortable(name, rows, columns, state = {}, told = () => {}) {
     if (a === null || b === null) return (a === null) - (b === null);
     return (down ? -1 : 1) * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
   };
-  const texts = rows.map(row => columns.map(column => row[column.name] ?? "").join(" ").toLowerCase());
+  let texts; // made when a word is first asked for: of many rows it takes longer than the table
+  const holds = wanted => {
+    texts ??= rows.map(row => columns.map(column => row[column.name] ?? "").join(" ").toLowerCase());
+    return (_, place) => wanted.every(word => texts[place].includes(word));
+  };
   const chosen = () => {
     const wanted = words.toLowerCase().split(" ").filter(word => word);
-    const found = rows.filter((_, place) => wanted.every(word => texts[place].includes(word)));
+    const found = wanted.length ? rows.filter(holds(wanted)) : rows;
     return sort ? [...found].sort(compare) : found;
   };
   const draw = () => {
