@@ -281,6 +281,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             example = save_study(Path(folder), number)
             row = measure(prepare, build, Path(folder))
+            row["process_mib"] = row.pop("result")
             page = Path(folder, "shown/explorer.html")
             sizes = [file.stat().st_size for file in Path(folder, "shown/explorer").iterdir()]
             bytes_ = {"page_mib": page.stat().st_size / 2**20, "folder_mib": sum(sizes) / 2**20, "files": len(sizes)}

@@ -8,18 +8,20 @@ const TYPES = {
 const asked = new Map(); // name → promise of the piece
 const awaited = new Map(); // file → what to do once it is there
 let numbers = new Map([["study", 0]]); // name → number of the piece
+let files = []; // number → file of the piece, where pieces are in files
 
-window.tesseraPiece = (number, content) => awaited.get(number)?.(content); // what a piece in a file calls
+window.tesseraPiece = (file, content) => awaited.get(file)?.(content); // what a piece in a file calls
 
-export function named(pieces) {
-  numbers = new Map(pieces.map((name, number) => [name, number]));
+export function named(about) {
+  numbers = new Map(about.pieces.map((name, number) => [name, number]));
+  files = about.files;
 }
 
 export const has = name => numbers.has(name);
 
 // The piece of a name: {about, frames}.
 export function piece(name) {
-  if (!asked.has(name)) asked.set(name, read(name));
+  if (!asked.has(name)) asked.set(name, read(name).catch(error => { asked.delete(name); throw error; })); // to be asked again
   return asked.get(name);
 }
 
@@ -30,19 +32,20 @@ async function read(name) {
   if (!numbers.has(name)) throw new Error(`this study has no ${name}`);
   const number = numbers.get(name);
   const inside = document.getElementById(`piece${number}`);
-  const text = atob(inside ? inside.textContent : await fromFile(number));
+  const text = atob(inside ? inside.textContent : await fromFile(files[number]));
   const bytes = new Uint8Array(text.length);
   for (let place = 0; place < text.length; place++) bytes[place] = text.charCodeAt(place);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return decoded(await new Response(stream).arrayBuffer());
 }
 
-function fromFile(number) {
+function fromFile(file) {
   return new Promise((resolve, reject) => {
-    awaited.set(number, resolve);
-    const file = `${document.documentElement.dataset.folder}/${number}.js`; // a script is read from disk, a fetch is not
-    const fails = () => reject(new Error(`${file} cannot be read: keep the folder beside this page`));
-    document.head.append(Object.assign(document.createElement("script"), { src: file, onerror: fails }));
+    awaited.set(file, resolve);
+    const src = `${document.documentElement.dataset.folder}/${file}.js`; // a script is read from disk, a fetch is not
+    const missing = () => reject(new Error(`${src} cannot be read: keep the folder that was written with this page beside it`));
+    const read = () => reject(new Error(`${src} is damaged: write the explorer anew`)); // unless it has called
+    document.head.append(Object.assign(document.createElement("script"), { src, onerror: missing, onload: read }));
   });
 }
 

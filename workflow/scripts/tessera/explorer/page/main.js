@@ -69,7 +69,7 @@ function switches(study) {
 
 async function start() {
   const { about, frames } = await piece("study");
-  named(about.pieces);
+  named(about);
   const study = { ...about, frames };
   switches(study);
   await render(study);
