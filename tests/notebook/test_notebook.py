@@ -122,6 +122,12 @@ def test_predictions_are_those_of_the_workflow_to_the_last_bit(opened, name):
     assert [list(row) for row in probability.rows()] == wanted["probability"].to_list()
 
 
+def test_a_text_is_told_the_same_alone(opened):
+    cell = opened.cell(CELL)
+    texts = examples(opened, cell.place["data"])["text"].to_list()[:6]
+    assert cell.predict(texts).rows() == [cell.predict([text]).row(0) for text in texts]
+
+
 @pytest.mark.parametrize(
     ("texts", "said"),
     [("rain", "one string; give a list"), (["rain", 3], r"texts\[1\] is 3"), (["rain", " "], r"texts\[1\] is ' '")],

@@ -26,7 +26,6 @@ rule export_probe:
         runtime=grows(20),
     params:
         origins=of(named.export_origins),
-        shard_size=STUDY.shard_size,
         version=VERSIONS["exports"],
     message:
         "{wildcards.cell}: the probe as a folder"

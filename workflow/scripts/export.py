@@ -24,5 +24,4 @@ with script(snakemake) as log:
         read_weights(hive.one(inputs.weights, model=place["model"])),
         Path(hive.one(inputs.encoders, **place)),
         {Path(file).stem: pl.read_parquet(file) for file in inputs.tables},
-        params.shard_size,
     )

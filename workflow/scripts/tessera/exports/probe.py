@@ -62,7 +62,6 @@ def write_probe(
     weights: dict,
     encoder: Path,
     tables: dict[str, pl.DataFrame],
-    shard_size: int,
 ) -> None:
     """Write the folder `out`: probe.safetensors, probe.json, README.md, and `sae` where no release has the SAE.
 
@@ -96,7 +95,6 @@ def write_probe(
         "bos": model.bos,
         "special_tokens": special_ids(model.tokenizer).tolist(),
         "stored": origin["stored"],
-        "shard_size": shard_size,
         "sae": {"release": origin["release"], "hook": origin["hook"], "encoder_sha256": sha256(encoder)},
         "versions": {"tessera": __version__, **{library: version(library) for library in LIBRARIES}},
     }
@@ -177,7 +175,6 @@ class ExportedProbe:
             layer,
             about["max_tokens"],
             about["stored"],
-            about["shard_size"],
             width=cell["width"],
             encoder=encoder,
         )

@@ -39,39 +39,22 @@ class Reader:
     """A model and what of it is read: the hidden states of `layer`, and those of its SAE of a width, if any.
 
     encoder: as `prepare` wrote it, with the width it has in the study. hook: where there is no SAE that says it.
-    shard_size: texts that are read together: they decide which texts share a batch, and so the last bits of each.
     """
 
     model: TextModel
     layer: int
     max_tokens: int
     stored: dict
-    shard_size: int
     hook: str | None = None
     width: str | None = None
     encoder: Path | None = None
 
-    def read(self, examples: pl.DataFrame, folder: Path) -> list[str]:
-        """Extract the shards of `examples` into `folder`; their folders."""
-        with _one_thread():
-            return [str(shard) for shard in self._shards(examples, folder)]
-
-    def _shards(self, examples: pl.DataFrame, folder: Path) -> list[Path]:
-        shards = []
+    def read(self, examples: pl.DataFrame, shard: Path) -> None:
+        """Extract `examples` into the folder `shard`."""
         saes = {(self.layer, self.width): self.encoder} if self.encoder else {}
-        for start in range(0, len(examples), self.shard_size):
-            shards.append(folder / f"shard={len(shards)}")
-            extract(
-                self.model,
-                examples.slice(start, self.shard_size),
-                saes,
-                [self.layer],
-                shards[-1],
-                max_tokens=self.max_tokens,
-                hook=self.hook,
-                **self.stored,
-            )
-        return shards
+        options = {"max_tokens": self.max_tokens, "hook": self.hook, **self.stored}
+        with _one_thread():
+            extract(self.model, examples, saes, [self.layer], shard, **options)
 
 
 @contextmanager
@@ -103,8 +86,8 @@ class Scoring:
     def predict(self, texts: Sequence[str]) -> pl.DataFrame:
         """A row per text: text, predicted, and probability_<class> of each class.
 
-        Equal to the last bit to what the workflow makes of a data set of these texts, on the same machine. Other texts
-        beside a text, in its batch, change its hidden states by a rounding error of float32 (or bfloat16).
+        Of a probe on latents, on the same machine, equal to the last bit to what the workflow tells of the text, whatever
+        stands beside it; of one on hidden states, whose product rounds by the number of texts, to a rounding error.
 
         Raises:
             TesseraError: a text is none, or holds no token that counts.
@@ -129,10 +112,13 @@ class Scoring:
         with TemporaryDirectory() as name:
             folder = Path(name)
             write_parquet(folder / "examples.parquet", frame)
-            files = self.reader.read(frame, folder) if self.reader else []
+            shard, files = folder / "shard=0", []
+            if self.reader:
+                self.reader.read(frame, shard)
+                files = [str(shard)]
             if self.kind.latents:
                 pooled = folder / f"pooling={self.pooling}" / "features.parquet"
                 layer, width = self.place["layer"], self.place["width"]
-                pool_folders([Path(file) for file in files], {self.pooling: pooled}, layer=layer, width=width)
+                pool_folders([shard], {self.pooling: pooled}, layer=layer, width=width)
                 files = [str(pooled)]
             return self.kind.load(Stored(folder / "examples.parquet", files, self.place), self.pooling)

@@ -190,7 +190,6 @@ class OpenCell:
             layer,
             identity["spec"]["max_tokens"],
             models.stored(plan, name),
-            plan.shard_size,
             hook=self._hook(),
             width=self.place.get("width"),
             encoder=self._there(paths.ENCODER.format(**self.place)) if self.kind.latents else None,
