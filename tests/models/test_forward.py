@@ -90,8 +90,8 @@ def test_no_bit_of_a_residual_depends_on_what_else_is_in_the_batch(model):
 
 def test_texts_are_padded_to_no_more_than_a_model_may_read():
     lengths = np.array([1, 8, 9, 20, 21])
-    np.testing.assert_array_equal(padded(lengths), [8, 8, 16, 24, 24])
-    np.testing.assert_array_equal(padded(lengths, 21), [8, 8, 16, 21, 21])
+    np.testing.assert_array_equal(padded(lengths), [8, 8, 12, 20, 24])
+    np.testing.assert_array_equal(padded(lengths, 21), [8, 8, 12, 20, 21])
 
 
 # Other hooks

@@ -86,8 +86,8 @@ class Scoring:
     def predict(self, texts: Sequence[str]) -> pl.DataFrame:
         """A row per text: text, predicted, and probability_<class> of each class.
 
-        Of a probe on latents, on the same machine, equal to the last bit to what the workflow tells of the text, whatever
-        stands beside it; of one on hidden states, whose product rounds by the number of texts, to a rounding error.
+        Of a probe on latents, on the same machine, equal to the last bit to what the workflow tells of the text, in
+        whatever company; of one on hidden states, whose product rounds by the number of texts, to a rounding error.
 
         Raises:
             TesseraError: a text is none, or holds no token that counts.

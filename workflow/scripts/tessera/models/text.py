@@ -13,7 +13,7 @@ import torch
 from tessera.base.errors import TesseraError
 from tessera.models.chat import Chat, covering, within
 
-STEP = 8  # tokens: texts are padded to a multiple of it
+LEAST, STEP = 8, 4  # tokens that a text is padded to at least, and a multiple of what
 TOKENISED_AT_ONCE = 1000  # texts: the tokenizer's own records of a text are large
 # Ids, first and last (exclusive) that are the text's, where these stand in it (of a fast tokenizer), was it cut.
 Row = tuple[list[int], tuple[int, int], np.ndarray | None, bool]
@@ -61,8 +61,9 @@ class Tokens:
 
 
 def padded(lengths: np.ndarray, most: int | None = None) -> np.ndarray:
-    """Lengths rounded up to multiples of STEP, where that is no more than a model may read."""
-    return np.minimum(-(-lengths // STEP) * STEP, np.maximum(lengths, np.inf if most is None else most)).astype(int)
+    """Lengths rounded up to multiples of STEP, LEAST or more, where that is no more than a model may read."""
+    rounded = np.maximum(LEAST, -(-lengths // STEP) * STEP)
+    return rounded if most is None else np.minimum(rounded, np.maximum(lengths, most))
 
 
 @dataclass
