@@ -87,7 +87,7 @@ def test_a_reader_goes_from_the_grid_to_an_example_and_back(page, evident, tmp_p
     page.wait(lambda: "The grid" in page.text(), "the grid")
     drawn(page)
     (cell,) = table(evident, "cells").filter(features="sae", data="here", split="test").rows(named=True)
-    assert shown(cell["macro_f1"]) in page.text()
+    assert shown(cell["cv_macro_f1"]) in page.text()
     mark = "document.querySelectorAll('.chart .mark-rect path')[1]"  # acts, here, there
     click = f"const one = {mark}; for (const kind of ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click'])"
     click += " one.dispatchEvent(new MouseEvent(kind, {bubbles: true}))"
@@ -246,11 +246,23 @@ def test_one_switch_blurs_texts_and_one_darkens(page):
     page.click("light colours")
 
 
-def test_what_is_not_there_is_said_in_one_line(page):
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("#cell/no/such", "there is no cell no/such"),
+        (f"#compare?left={SAE}&right=zzz", "there is no cell zzz"),
+        (f"#compare?left={SAE}&right={SAE}", "left and right are the same cell"),
+        (f"#compare?left={SAE}&right=sae/big/1/96/there/sum/none/none", "cells of one can be compared"),
+        ("#example/here/999999", "here has no example 999999: they are numbered from 0 to 119"),
+        (f"#latent/{PLACE}/95", "is not among those shown (config key evidence.ids asks for it)"),
+        ("#%", "there is no view %"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(page, address, said):
     before = ready(page)
-    page.run("location.hash = '#cell/no/such'")
+    page.run("location.hash = arguments[0]", address)
     page.wait(lambda: ready(page) > before, "the answer")
-    assert "This cannot be shown: there is no cell no/such" in page.text()
+    assert said in page.run("return document.querySelector('.error').textContent")
 
 
 def test_a_view_opens_from_an_address_that_was_sent(evident, window):

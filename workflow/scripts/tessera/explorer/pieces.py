@@ -74,7 +74,7 @@ def cells_of(tables: dict[str, Path], data: str, examples: str | Path) -> Iterat
     is_image = holds_images(examples)
     shown = pl.lit("") if is_image else pl.col("text").str.slice(0, 90)
     index = asked.select("example", "id", "split", "label", start=shown)
-    facts = {"classes": said.classes, "holds": "image" if is_image else "text", "block": BLOCK}
+    facts = {"classes": said.classes, "holds": "image" if is_image else "text", "block": BLOCK, "size": len(frame)}
     yield f"data/{data}", facts, {"tests": said.tests, "examples": index}
     for number, start in enumerate(range(0, len(asked), BLOCK)):
         yield f"texts/{data}/{number}", {}, {"examples": contents(asked.slice(start, BLOCK), examples)}

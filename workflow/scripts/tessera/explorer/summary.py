@@ -13,7 +13,9 @@ from tessera.results.catalogue import METRICS, TABLES
 from tessera.results.columns import meaning
 from tessera.results.contestants import CONTESTANTS
 from tessera.results.entries import per_place
+from tessera.study.evidence import AXES
 from tessera.study.grid import parse_width, threshold_order
+from tessera.study.saes import SIDES
 from tessera.study.study import Study
 
 FREEDOMS = (
@@ -64,6 +66,10 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
         "places": places,
         "scenarios": list(study.transfers),
         "matches": list(study.matches),
+        "sides": {
+            match: ["/".join(str(one[side][axis]) for axis in AXES[:3]) for side in SIDES]
+            for match, one in study.matches.items()
+        },
         "tables": [
             {"name": name, "row": TABLES[name].row, "rows": count(file)}
             for name, file in tables.items()
@@ -103,7 +109,7 @@ def counts(study: Study, cells: pl.DataFrame) -> str:
     tests = cells.filter(split="test").group_by("data").agg(pl.col("examples").max())["examples"].sum()
     numbers = {
         "models": len(study.models) - len(study.controls),
-        "controls": len(study.controls),
+        "models of re-drawn weights": len(study.controls),
         "data sets": len(study.datasets),
         "cells": cells.filter(split="test").height,
         "test examples": tests,

@@ -1,6 +1,10 @@
 // The address is the state: #view/part/part?key=value, so that any view can be sent, and back and forward work.
 
-const words = text => text.split("/").filter(one => one).map(decodeURIComponent);
+// Of an address that was cut or mistyped, what stands there.
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+const words = text => text.split("/").filter(one => one).map(decoded);
 
 export function current() {
   const [path, query = ""] = location.hash.slice(1).split("?");

@@ -76,6 +76,8 @@ export async function cell(study, parts, query) {
   return [
     h("h1", {}, name),
     h("p", {}, `${row.control ? "Control: a model of re-drawn weights. " : ""}${row.examples} test examples, ${row.training_examples} training examples, ${row.n_features} features of which a matrix entry is not zero in ${share(row.density)}; C ${row.C.join(" or ")}${row.C_at_edge ? " (at the edge of its grid)" : ""}; ${row.repeats} repeats${row.draws > 1 ? `, ${row.draws} draws` : ""}.`),
+    h("dl", {}, [["features", row.contestant], ...["model", "layer", "width", "pooling", "threshold", "selection", "data"].map(axis => [axis, row[axis]])]
+      .filter(([, value]) => value !== null).map(([axis, value]) => [h("dt", { title: study.meanings[axis] }, axis), h("dd", {}, String(value))])),
     h("div", { class: "pickers" },
       splits.length > 1 ? picker("test split", splits, split, value => change({ split: value })) : null,
       link(address("examples", [row.data], { cell: name, only: "wrong" }), "examples it gets wrong"),

@@ -10,7 +10,7 @@ function look() {
   const text = { labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 260, titleLimit: 500 };
   return {
     background: ground, font: "system-ui, sans-serif", view: { stroke: null }, title: { color: ink, fontSize: 13, anchor: "start" },
-    axis: { ...text, gridColor: line, domainColor: faint, tickColor: faint }, legend: { ...text }, header: { ...text, labelFontSize: 13 },
+    axis: { ...text, gridColor: line, domainColor: faint, tickColor: faint }, legend: { ...text, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink }, header: { ...text, labelFontSize: 13 },
     text: { color: ink, fontSize: 12 }, rule: { color: faint }, bar: { color: css("--link") }, mark: { color: css("--link") },
   };
 }

@@ -33,6 +33,9 @@ export async function compare(study, parts, query) {
   const data = known(query.left) ? cells.find(row => row.name === query.left).data : study.frames.best.column("data")[0];
   const names = cells.filter(row => row.data === data).sort((one, other) => other.cv_macro_f1 - one.cv_macro_f1).map(row => row.name);
   const best = study.frames.best.rows(row => row.data === data && row.split === "test").map(row => row.name);
+  for (const name of [query.left, query.right].filter(one => one !== undefined)) if (!known(name)) throw new Error(`there is no cell ${name}`);
+  if (query.right !== undefined && !names.includes(query.right)) throw new Error(`${query.right} is of another data set than ${data}; cells of one can be compared`);
+  if (query.left !== undefined && query.left === query.right) throw new Error("left and right are the same cell; pick two");
   const left = known(query.left) ? query.left : best[0], right = names.includes(query.right) && query.right !== left ? query.right : best.find(name => name !== left) ?? names.find(name => name !== left);
   if (!right) throw new Error("there is one cell on this data set, nothing to compare it with");
   const pickers = h("div", { class: "pickers" },
@@ -56,7 +59,7 @@ export async function compare(study, parts, query) {
     h("p", {}, "Left: ", link(address("cell", left.split("/")), left), ". Right: ", link(address("cell", right.split("/")), right), "."),
     h("div", { class: "card", id: "difference" },
       h("p", {}, "Macro F1, left minus right: ", h("strong", {}, signed(found.difference)), ` [${score(found.low)}, ${score(found.high)}]: `, h("span", { class: "verdict undecided" }, found.verdict)),
-      note(`A 95 % interval that counts test examples, repeats${Math.max(one.draws, other.draws) > 1 ? " and draws" : ""}, as that of a claim does; but not that you chose these two after seeing their scores.`)),
+      note(`A 95 % interval that counts test examples, repeats${Math.max(one.draws, other.draws) > 1 ? " and draws" : ""}, as that of a claim does; but not that you chose these two after seeing their scores. The claims of a study are corrected for each other, so their intervals are wider.`)),
     section("Scores", plainTable(values, [{ name: "metric", shown: row => row.metric.replaceAll("_", " ") }, { name: "left", interval: "left" }, { name: "right", interval: "right" }, { name: "difference" }])),
     section("Each repeat", note("Groups of test examples that one side alone gets right, and McNemar's exact test of them (first draws); no p where a group has several examples that differ."),
       plainTable(repeats, ["repeat", "left", "right", "difference", "left_alone", "right_alone", "p"].map(name => ({ name })))),

@@ -35,7 +35,7 @@ export async function examples(study, parts, query) {
     return { ...row, right: told.length ? right / told.length : null, predicted: [...new Set(told.map(one => one.predicted))].join(" or "), confidence: told.length ? told.reduce((sum, one) => sum + one.confidence, 0) / told.length : null };
   }).filter(row => only === "all" || (row.right !== null && (only === "wrong" ? row.right < 1 : row.right === 1)));
   const columns = [
-    { name: "id", shown: row => link(address("example", [data, String(row.example)], { cell: query.cell }), String(row.id)) },
+    { name: "id", shown: row => link(address("example", [data, String(row.example)], { cell: query.cell, only: query.only }), String(row.id)) },
     ...(tested.holds === "text" ? [{ name: "start", title: "text", shown: row => h("span", { class: "one", dir: "auto" }, row.start) }] : []),
     { name: "label" }, { name: "split" }, { name: "predicted" },
     { name: "right", title: "right in repeats", shown: row => (row.right === null ? "" : share(row.right)) }, { name: "confidence" },
@@ -49,13 +49,14 @@ export async function examples(study, parts, query) {
 }
 
 // several: are there more classes than two, of which one is the other negated?
-async function decisionOf(place, example, shown, { block: size, classes }, query) {
+async function decisionOf(place, example, shown, best, { block: size, classes }, query) {
   const several = classes.length > 2;
   const at = (await piece(`place/${place}`)).frames, spot = Array.from(at.decided.column("example")).indexOf(example);
   if (spot < 0) return null;
   const { frames } = await piece(`decisions/${place}/${Math.floor(spot / size)}`);
   const told = frames.decisions.rows(row => row.example === example), latents = frames.latents.rows(row => row.example === example);
   const first = told.find(row => row.class === row.predicted), other = several && told.find(row => row.class !== row.predicted);
+  const of = ["pooling", "threshold", "selection"].map(name => at.latents.column(name)[0]), cell = ["sae", place, ...of].join("/");
   const named = new Map(at.shown.rows().map(row => [row.latent, row.explanation ?? row.fires_on ?? ""]));
   const chosen = latents.find(row => String(row.latent) === query.latent) ?? latents[0];
   const rows = [...latents.map(row => ({ ...row, what: row.latent, name: named.get(row.latent) ?? "", current: row === chosen })),
@@ -73,7 +74,7 @@ async function decisionOf(place, example, shown, { block: size, classes }, query
     { name: "tokens", title: "where", shown: row => (row.latent === undefined ? "" : h("button", { "aria-pressed": String(row.current), onclick: () => change({ latent: String(row.latent) }) }, "show")) },
   ];
   return section(`Why ${first.predicted}?`,
-    note(`The probe of ${place} (its best cell, first repeat) decides by the sum of what latents add to the decision for ${first.class}: `, h("strong", {}, number(first.decision)),
+    note("The probe of ", link(address("cell", cell.split("/")), cell), " (the best cell of this place, first repeat)", cell === best ? "" : [", which is not the best SAE cell on this data set, ", link(address("cell", best.split("/")), best), ","], ` decides by the sum of what latents add to the decision for ${first.class}: `, h("strong", {}, number(first.decision)),
       several ? ", the largest of all classes." : ", above zero.",
       other ? ` For ${other.class}, its label, they add up to ${number(other.decision)}.` : ""),
     chosen ? [h("h3", {}, `Latent ${chosen.latent} on it`), shownExample(shown, chosen, chosen.activation, Math.max(...(chosen.activation ?? [0]).map(Math.abs)), true)] : null,
@@ -85,8 +86,9 @@ export async function example(study, parts, query) {
   const every = Array.from(tested.examples.column("example")), spot = every.indexOf(wanted);
   const places = study.places.filter(place => place.split("/").at(-1) === data);
   const place = places.includes(query.place) ? query.place : places[0];
+  if (!Number.isInteger(wanted) || wanted < 0 || wanted >= tested.size) throw new Error(`${data} has no example ${text}: they are numbered from 0 to ${tested.size - 1}`);
   if (spot < 0) {
-    return [h("h1", {}, `Example ${text} of ${data}`), note("It is in the training split: the probe learnt its label, so what it says of it is no test. The contexts of latents show its text."), place ? link(address("latents", place.split("/")), "The latents there") : null];
+    return [h("h1", {}, `Example number ${text} of ${data}`), note("It is in the training split: the probe learnt its label, so what it says of it is no test. The contexts of latents show its text."), place ? link(address("latents", place.split("/")), "The latents there") : null];
   }
   const about = tested.examples.row(spot), block = (await piece(`texts/${data}/${Math.floor(spot / tested.block)}`)).frames.examples;
   const shown = block.rows(row => row.example === wanted)[0];
@@ -99,14 +101,14 @@ export async function example(study, parts, query) {
     const contestant = best.find(row => row.name === name)?.contestant ?? "the cell you came from";
     return [...counts].map(([predicted, sure]) => ({ contestant, name, predicted, right: predicted === about.label, answers: `${sure.length} of ${told.length}`, confidence: sure.reduce((sum, one) => sum + one, 0) / sure.length }));
   }))).flat();
-  const to = step => address("example", [data, String(every[(spot + step + every.length) % every.length])], { cell: query.cell, place: query.place });
+  const to = step => address("example", [data, String(every[(spot + step + every.length) % every.length])], { cell: query.cell, only: query.only, place: query.place });
   return [
     h("h1", {}, `Example ${about.id} of ${data}`),
-    h("p", {}, link(address("examples", [data], { cell: query.cell }), "all test examples"), " · ", link(to(-1), "previous"), " · ", link(to(1), "next")),
+    h("p", {}, link(address("examples", [data], { cell: query.cell, only: query.only }), "all test examples"), " · ", link(to(-1), "previous"), " · ", link(to(1), "next")),
     h("p", {}, "Labelled ", h("strong", {}, about.label), `, split ${about.split}.`),
     shownExample(shown, { start: null, row: null, tokens: 1 }, [], 1, true),
     places.length > 1 ? h("div", { class: "pickers" }, picker("latents of", places, place, value => change({ place: value, latent: undefined }))) : null,
-    place ? await decisionOf(place, wanted, shown, tested, query) ?? note(`No decision on it at ${place}: the first repeat does not test it.`) : note("No evidence was made of this data set (config key evidence.places)."),
+    place ? await decisionOf(place, wanted, shown, best.find(row => row.features === "sae" && !row.control)?.name, tested, query) ?? note(`No decision on it at ${place}: the first repeat does not test it.`) : note("No evidence was made of this data set (config key evidence.places)."),
     section("What each contestant says", note("The best cell of each, in every repeat that tests this example."),
       plainTable(said, [{ name: "contestant" }, { name: "name", title: "cell", shown: row => link(address("cell", row.name.split("/")), row.name) }, { name: "predicted" }, { name: "right", shown: row => (row.right ? "right" : "wrong") }, { name: "answers", title: "in repeats" }, { name: "confidence", shown: row => score(row.confidence) }])),
   ];

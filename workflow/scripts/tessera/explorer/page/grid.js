@@ -27,7 +27,7 @@ export async function grid(study, parts, query) {
   const x = open.includes(query.x) ? query.x : ["threshold", "layer", "pooling"].find(axis => open.includes(axis)) ?? open[0] ?? "data";
   const y = open.includes(query.y) && query.y !== x ? query.y : (["pooling", "layer", "width"].find(axis => axis !== x && open.includes(axis)) ?? open.find(axis => axis !== x) ?? "model");
   const others = open.filter(axis => axis !== x && axis !== y);
-  const metric = study.metrics.includes(query.metric) ? query.metric : "macro_f1";
+  const metric = study.metrics.includes(query.metric) ? query.metric : "cv_macro_f1";
   const pick = axis => { // a data set is always one: scores of several are not comparable
     const values = valuesOf(study, axis, ofKind), first = axis === "data" ? values[0] : BEST;
     return values.includes(query[axis]) ? query[axis] : first;
@@ -52,15 +52,16 @@ export async function grid(study, parts, query) {
     width: { step: 78 }, height: { step: 34 },
     encoding: { x: axis("x", x), y: axis("y", y), tooltip },
     layer: [
-      { mark: { type: "rect", cursor: "pointer" }, encoding: { color: { field: "value", type: "quantitative", scale: { scheme: "cividis", reverse: metric === "ece" || metric === "reliability" }, title } } },
+      { mark: { type: "rect", cursor: "pointer" }, encoding: { color: { field: "value", type: "quantitative", scale: { scheme: "cividis", reverse: metric === "ece" || metric === "reliability" }, title, legend: { format: ".3f" } } } },
       { mark: { type: "text", fontSize: 12, cursor: "pointer" }, encoding: { text: { field: "shown" }, color: { condition: { test: `datum.value ${metric === "ece" || metric === "reliability" ? ">" : "<"} ${middle}`, value: "white" }, value: "black" } } },
     ],
   };
   const columns = [
-    { name: "name", title: "cell", shown: row => link(row.address, row.name) }, { name: x }, { name: y },
+    { name: "name", title: "cell", shown: row => link(row.address, row.name) }, ...open.map(name => ({ name })),
     { name: metric, interval: `${metric}_low` in rows[0] ? metric : null }, { name: "density", about: study.meanings.density },
     { name: "C", shown: row => row.chosen, about: study.meanings.C }, { name: "cv_macro_f1", about: study.meanings.cv_macro_f1 },
   ];
+  const inside = metric === "cv_macro_f1" || metric === "density";
   const only = Object.entries(chosen).map(([name, value]) => `${name}: ${value}`).join("; ");
   return [
     h("h1", {}, "The grid"),
@@ -72,6 +73,6 @@ export async function grid(study, parts, query) {
       others.map(axis => picker(axis, [...(axis === "data" ? [] : [BEST]), ...valuesOf(study, axis, ofKind)], chosen[axis], value => change({ [axis]: value }))),
       picker("shown", study.metrics, metric, value => change({ metric: value }), one => one.replaceAll("_", " ")),
       splits.length > 1 ? picker("test split", splits, split, value => change({ split: value })) : null),
-    chart(`grid-${kind}-${x}-${y}-${metric}`.replace(/[^\w-]+/g, "-"), `${title} of ${kind} on the split ${split}, ${x} across, ${y} down${only ? `; ${only}` : ""}.`, spec, rows, columns),
+    chart(`grid-${kind}-${x}-${y}-${metric}-${Object.values(chosen).join("-")}`.replace(/[^\w-]+/g, "-"), `${title} of ${kind} ${inside ? "inside the training split" : `on the split ${split}`}, ${x} across, ${y} down${only ? `; ${only}` : ""}.${Object.values(chosen).includes(BEST) ? " Where the best is shown, each entry has its own: pick a value to compare entries of one." : ""}`, spec, rows, columns),
   ];
 }

@@ -5,6 +5,7 @@ import { chart, intervals } from "tessera/charts.js";
 import { has, piece } from "tessera/data.js";
 import { h, link, note, picker, section } from "tessera/dom.js";
 import { interval, number, score, share, signed } from "tessera/numbers.js";
+import { verdict } from "tessera/overview.js";
 import { plainTable, sortable } from "tessera/tables.js";
 import { shownExample } from "tessera/text.js";
 
@@ -34,42 +35,47 @@ export async function latents(study, parts, query) {
     ...["class", "contribution_gap", "contribution", "firing_texts", "firing_texts_others", "roc_auc", "weight", "rank_contribution_gap", "rank_roc_auc"]
       .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })),
   ];
-  const bars = shown.map(row => ({ ...row, label: `${row.class} · ${row.latent}`, address: to(row) }));
+  const bars = shown.filter(row => chosen === ALL || row.class === chosen).map(row => ({ ...row, label: `${row.class} · ${row.latent}`, address: to(row) }));
   return [
     h("h1", {}, `Latents of ${place}`),
     h("div", { class: "pickers" }, placePicker(study, place, "latents"), picker("class", [ALL, ...classes], chosen, value => change({ class: value === ALL ? undefined : value }))),
-    section("Those that tell the classes best", note("Chosen on training texts, judged on test texts. Click a bar to read the latent."),
+    section("Those that tell the classes best", note("In the order of training texts; gap and separation are of test texts. Of two classes, what adds to one takes from the other. Click a bar to read the latent."),
       chart("contributions", "Contribution gap: what a latent adds to the decision on texts of the class, less what it adds on all others.", {
         width: 420, height: { step: 22 },
         mark: { type: "bar", cursor: "pointer" },
         encoding: { y: { field: "label", type: "nominal", sort: null, title: "class · latent", axis: { labelLimit: 300 } }, x: { field: "contribution_gap", type: "quantitative", title: "contribution gap" }, tooltip: ["label", "contribution_gap", "firing_texts", "firing_texts_others"].map(field => ({ field })) },
       }, bars, [{ name: "latent", shown: row => link(to(row), String(row.latent)) }, { name: "class" }, { name: "fires_on", title: "fires on", shown: row => h("span", { class: "one" }, nameOf(row)) }, { name: "contribution_gap" }, { name: "separation", interval: "separation", about: study.meanings.separation }, { name: "neutral_rate", about: study.meanings.neutral_rate }], { open: true })),
-    ...sufficiencyOf(study, frames.sufficiency), ...stabilityOf(study, frames.stability),
+    ...sufficiencyOf(study, place, frames.sufficiency), ...stabilityOf(study, frames.stability),
     section("All that are listed", note(`Of each class the ${study.likely} that tell it best; latents.parquet has all.`),
       sortable(`latents-${place.replaceAll("/", "-")}`, rows, columns, { sort: query.sort ?? "rank_contribution_gap", down: Boolean(query.down), words: query.words }, change)),
   ];
 }
 
-function sufficiencyOf(study, sufficiency) {
+function sufficiencyOf(study, place, sufficiency) {
   if (!sufficiency?.length) return [];
   const rows = sufficiency.rows(row => row.k !== null), all = sufficiency.rows(row => row.k === null)[0];
+  const by = { field: "ranking", type: "nominal", title: "ranked by", scale: { range: study.colours } };
   const every = [...new Set(rows.map(row => row.k))].sort((one, other) => one - other);
-  return [section("How few suffice?", chart("sufficiency", `Macro F1 on the test split of the probe on k latents alone, and without them; dashed: on all${all ? ` (${score(all.macro_f1)})` : ""}. 95 % intervals.`, {
+  return [section("How few suffice?", claimsOn(study, place), chart("sufficiency", `Macro F1 on the test split of the probe on k latents alone, and without them; dashed: on all${all ? ` (${score(all.macro_f1)})` : ""}. 95 % intervals.`, {
     facet: { field: "measure", type: "nominal", title: null, sort: null }, columns: 3,
     spec: {
       width: 300, height: 220,
       encoding: {
         x: { field: "k", type: "quantitative", scale: { type: "log", base: 2 }, title: "k latents", axis: { values: every } },
-        color: { field: "ranking", type: "nominal", title: "ranked by", scale: { range: study.colours } },
       },
       layer: [
         ...(all ? [{ mark: { type: "rule", strokeDash: [4, 4] }, encoding: { x: { value: 0 }, x2: { value: "width" }, y: { datum: all.macro_f1 }, color: { value: "gray" } } }] : []),
-        { mark: { type: "rule", opacity: 0.5 }, encoding: { y: { field: "macro_f1_low", type: "quantitative", title: "macro F1", scale: { zero: false } }, y2: { field: "macro_f1_high" } } },
-        { mark: "line", encoding: { y: { field: "macro_f1", type: "quantitative" } } },
-        { mark: { type: "point", filled: true, size: 45 }, encoding: { shape: { field: "ranking", type: "nominal", title: "ranked by" }, y: { field: "macro_f1", type: "quantitative" }, tooltip: ["measure", "ranking", "k", "macro_f1", "macro_f1_low", "macro_f1_high"].map(field => ({ field })) } },
+        { mark: { type: "rule", opacity: 0.5 }, encoding: { color: by, y: { field: "macro_f1_low", type: "quantitative", title: "macro F1", scale: { zero: false } }, y2: { field: "macro_f1_high" } } },
+        { mark: { type: "line", point: { filled: true, size: 45 } }, encoding: { color: by, shape: { ...by, scale: {} }, y: { field: "macro_f1", type: "quantitative" }, tooltip: ["measure", "ranking", "k", "macro_f1", "macro_f1_low", "macro_f1_high"].map(field => ({ field })) } },
       ],
     },
   }, rows, [{ name: "measure" }, { name: "ranking" }, { name: "k" }, { name: "macro_f1", interval: "macro_f1" }]))];
+}
+
+// What the claims of the study say of a place.
+function claimsOn(study, place) {
+  const on = `${place.split("/").slice(0, 3).join("/")}: ${place.split("/").at(-1)}`, rows = study.frames.claims.rows(row => row.on === on);
+  return rows.length ? h("ul", {}, rows.map(row => h("li", {}, `${row.claim} (${row.left} against ${row.right}, ${row.metric.replaceAll("_", " ")}): `, verdict(row.verdict), ` ${signed(row.difference)} ${interval(row, "difference")}`))) : null;
 }
 
 function stabilityOf(study, stability) {
@@ -80,7 +86,7 @@ function stabilityOf(study, stability) {
 function histogramOf(histogram) {
   if (!histogram?.length) return [];
   const rows = histogram.rows().map(row => ({ ...row, at: `${number(row.low)} to ${number(row.high)}` }));
-  return [section("How strongly it fires", chart("activations", "Tokens that fire it by activation, per class (the axis of tokens is logarithmic).", {
+  return [section("How strongly it fires", note("On all texts, those of the training split among them."), chart("activations", "Tokens that fire it by activation, per class (the axis of tokens is logarithmic).", {
     width: 210, height: 110, mark: { type: "bar" },
     encoding: { facet: { field: "class", type: "nominal", title: null, columns: 4 }, x: { field: "low", type: "quantitative", bin: { binned: true }, title: "activation" }, x2: { field: "high" }, y: { field: "tokens", type: "quantitative", scale: { type: "symlog" }, title: "tokens" }, tooltip: ["class", "at", "tokens"].map(field => ({ field })) },
   }, rows, [{ name: "class" }, { name: "low" }, { name: "high" }, { name: "tokens" }]))];
@@ -138,7 +144,8 @@ export async function latent(study, parts, query) {
   const others = [...new Set(at.frames.shown.column("latent"))], turn = others.indexOf(id);
   const beside = step => others[(turn + step + others.length) % others.length];
   const to = one => address("latent", [...place.split("/"), String(one)]);
-  const matched = study.matches.length ? link(address("transfer", [], { latent: String(id) }), "its partners in matched SAEs") : null;
+  const sae = place.split("/").slice(0, 3).join("/"), match = study.matches.find(one => study.sides[one].includes(sae));
+  const matched = match ? link(address("transfer", [], { match, of: sae, latent: String(id) }), "its partners in a matched SAE") : null;
   return [
     h("h1", {}, `Latent ${id}`, nameOf(first) ? [": ", h("span", { class: "tokens", dir: "auto" }, nameOf(first))] : null),
     h("p", {}, link(address("latents", place.split("/")), place), " · ", others.length > 1 ? [link(to(beside(-1)), "previous"), " · ", link(to(beside(1)), "next")] : null, matched ? [" · ", matched] : null),
@@ -148,7 +155,7 @@ export async function latent(study, parts, query) {
       h("dt", {}, "on neutral texts"), h("dd", {}, first.neutral_rate === null || first.neutral_rate === undefined ? "not measured" : `fires on ${share(first.neutral_rate)} of tokens${first.unspecific ? ": unspecific" : ""}`),
       shown.map(row => [h("dt", {}, `tells ${row.class}`), h("dd", {}, `separation ${signed(row.separation)} ${interval(row, "separation")} on ${row.separation_texts} held-out texts (interval corrected for all latents shown)`)]),
       first.neuronpedia ? [h("dt", {}, "elsewhere"), h("dd", {}, h("a", { href: first.neuronpedia, rel: "noreferrer" }, "its page at Neuronpedia"))] : []),
-    section("Per class", plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
+    section("Per class", note("On test texts."), plainTable(rates, ["class", "firing_texts", "firing_texts_others", "firing_tokens", "mean_activation", "largest_activation", "roc_auc", "weight", "contribution", "contribution_gap", "rank_contribution_gap"]
         .map(name => ({ name, about: study.meanings[name], interval: name === "roc_auc" ? name : null })))),
     ...histogramOf(frames.histogram),
     contextsOf(frames, place, query),

@@ -73,11 +73,16 @@ async function start() {
   const study = { ...about, frames };
   switches(study);
   await render(study);
-  let before = JSON.stringify([current().view, current().parts]);
+  let seen, before = JSON.stringify([current().view, current().parts]);
   addEventListener("hashchange", async () => {
     const focused = document.activeElement?.id, here = JSON.stringify([current().view, current().parts]);
     await render(study);
-    if (here === before) return document.getElementById(focused)?.focus({ preventScroll: true }); // the picker just used
+    if (here === before) { // a picker or a head was used
+      document.getElementById(focused)?.focus({ preventScroll: true });
+      const asked = main.querySelector("[data-asked]");
+      if (asked && asked.dataset.asked !== seen) asked.scrollIntoView();
+      return void (seen = asked?.dataset.asked);
+    }
     before = here;
     main.focus({ preventScroll: true });
     scrollTo(0, 0);

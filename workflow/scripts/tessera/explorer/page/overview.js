@@ -21,7 +21,7 @@ function claimCard(row) {
     h("p", {}, `Difference in ${row.metric.replaceAll("_", " ")}: `, h("strong", {}, signed(row.difference)), ` ${interval(row, "difference")}, ${speaks[row.on] ?? row.on}.`),
     note(row.left ? `${row.left} against ${row.right}. ` : "", `${row.verdict}: ${MEANS[row.verdict]}. `,
       row.difference_low === null ? "" : `Differences of less than about ${score((row.difference_high - row.difference_low) / 2)} these data leave undecided. `,
-      row.agree === null ? "" : `${Math.round(100 * row.agree)} % of the repeats alone come to the same verdict. `,
+      row.agree === null || row.repeats < 2 ? "" : `${Math.round(100 * row.agree)} % of the repeats alone come to the same verdict. `,
       row.larger_search_only ? "Only because one side searched more cells. " : ""));
 }
 
@@ -49,7 +49,7 @@ export async function overview(study) {
   const columns = [
     { name: "claim" }, { name: "on" }, { name: "verdict", shown: row => verdict(row.verdict) },
     { name: "difference", interval: "difference", about: study.meanings.difference },
-    { name: "metric" }, { name: "agree", about: study.meanings.agree },
+    { name: "metric" }, { name: "level", about: study.meanings.level }, ...(claims.some(row => row.repeats > 1) ? [{ name: "agree", about: study.meanings.agree }] : []),
   ];
   return [
     h("h1", {}, study.question),
@@ -59,7 +59,7 @@ export async function overview(study) {
       ? h("ul", { id: "doubts" }, warnings.map(row => h("li", {}, h("strong", {}, row.warning), ` (${row.where}): ${number(row.count)} of ${number(row.of)}. ${row.advice}. `, row.such_as ? h("small", {}, `Such as ${row.such_as}.`) : "")))
       : note("Nothing was counted that should be doubted.")),
     section("Who classifies best?", note("The best cell of each contestant, chosen by cross-validation inside the training split and scored once on the test split. Click a mark to open the cell."), h("div", { class: "columns" }, contestants(study))),
-    section("Every claim", note("All claims but the primary one share one family of errors (Holm). ", link(address("tables", ["claims"]), "The whole table"), " has searches, draws and levels."), plainTable(claims, columns)),
+    section("Every claim", note("All claims but the primary one share one family of errors: each interval has the level that stands beside it (Holm), so it is wider than one alone would be; [−1, 1] says that too little differs to tell, [0, 0] that both sides gave the same answers. ", link(address("tables", ["claims"]), "The whole table"), " has searches, draws and levels."), plainTable(claims, columns)),
     study.shown ? section("Which latents carry it?", note("Evidence was made at these places."),
       h("ul", {}, study.places.map(place => h("li", {}, link(address("latents", place.split("/")), place))))) : null,
     section("Where it comes from", h("p", {}, study.origin, " ", link(address("tables", ["provenance"]), "Provenance"), " has every hash and version; ",

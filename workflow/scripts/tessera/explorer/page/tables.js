@@ -9,9 +9,11 @@ const quoted = value => {
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 
-export const csv = (rows, columns) =>
-  [columns.map(one => quoted(one.name)), ...rows.map(row => columns.map(one => quoted(row[one.name])))]
-    .map(line => line.join(",")).join("\n") + "\n";
+// Rows as csv, an interval as two columns behind its value.
+export function csv(rows, columns) {
+  const names = columns.flatMap(one => (one.interval ? [one.name, `${one.interval}_low`, `${one.interval}_high`] : [one.name]));
+  return [names, ...rows.map(row => names.map(name => row[name]))].map(line => line.map(quoted).join(",")).join("\n") + "\n";
+}
 
 // Columns of a frame: x with x_low and x_high is one column, those without any value are left out.
 export function columnsOf(frame, meanings) {
@@ -34,6 +36,12 @@ function cell(row, column) {
   return h("td", { class: text.length > 60 ? "wide" : null, dir: "auto" }, text);
 }
 
+// What heads say to a mouse, for the keyboard.
+function glossary(columns) {
+  const known = columns.filter(one => one.about);
+  return known.length ? h("details", {}, h("summary", {}, "what the columns mean"), h("dl", {}, known.map(one => [h("dt", {}, titled(one)), h("dd", {}, one.about)]))) : null;
+}
+
 const heads = (columns, head) => h("thead", {}, h("tr", {}, columns.map(head)));
 const titled = column => (column.title ?? column.name).replaceAll("_", " ");
 
@@ -41,7 +49,7 @@ const titled = column => (column.title ?? column.name).replaceAll("_", " ");
 export function plainTable(rows, columns) {
   const head = column => h("th", { scope: "col", title: column.about }, titled(column));
   const body = rows.map(row => h("tr", { "aria-current": row.current ? "true" : null }, columns.map(column => cell(row, column))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "table" }, h("table", {}, heads(columns, head), h("tbody", {}, body)));
+  return h("div", {}, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "table" }, h("table", {}, heads(columns, head), h("tbody", {}, body))), glossary(columns));
 }
 
 const STEP = 200; // rows shown at once
@@ -68,7 +76,7 @@ export function sortable(name, rows, columns, state = {}, told = () => {}) {
   const draw = () => {
     const found = chosen();
     const head = column => h("th", { scope: "col", title: column.about, "aria-sort": sort === column.name ? (down ? "descending" : "ascending") : null },
-      h("button", { onclick: () => { down = sort === column.name && !down; sort = column.name; draw(); told({ sort, down: down ? 1 : undefined }); } },
+      h("button", { id: `sort ${name} ${column.name}`, onclick: () => { down = sort === column.name && !down; sort = column.name; draw(); told({ sort, down: down ? 1 : undefined }); } },
         `${titled(column)}${sort === column.name ? (down ? " ↓" : " ↑") : ""}`));
     const body = found.slice(0, shown).map(row => h("tr", {}, columns.map(column => cell(row, column))));
     const more = found.length > shown ? h("button", { onclick: () => { shown += STEP * 5; draw(); } }, `show more of ${found.length} rows`) : null;
@@ -78,10 +86,9 @@ export function sortable(name, rows, columns, state = {}, told = () => {}) {
   draw();
   const filter = h("input", { type: "search", value: words, placeholder: "words that a row holds", oninput: event => { words = event.target.value; draw(); },
     onchange: () => told({ words }) });
-  const everything = columns.flatMap(column => column.interval ? [column, { name: `${column.interval}_low` }, { name: `${column.interval}_high` }] : [column]);
-  const copied = event => navigator.clipboard?.writeText(csv(chosen(), everything)).then(() => (event.target.textContent = "copied"), () => (event.target.textContent = "the browser does not allow it; save instead"));
+  const copied = event => navigator.clipboard?.writeText(csv(chosen(), columns)).then(() => (event.target.textContent = "copied"), () => (event.target.textContent = "the browser does not allow it; save instead"));
   return h("div", {},
     h("div", { class: "tools" }, h("label", {}, "filter ", filter), count,
-      h("button", { onclick: copied }, "copy as csv"), h("button", { onclick: () => save(`${name}.csv`, csv(chosen(), everything), "text/csv") }, "save as csv")),
+      h("button", { onclick: copied }, "copy as csv"), h("button", { onclick: () => save(`${name}.csv`, csv(chosen(), columns), "text/csv") }, "save as csv")),
     place);
 }

@@ -5,7 +5,8 @@ import { chart, intervals } from "tessera/charts.js";
 import { frame, has, table } from "tessera/data.js";
 import { short } from "tessera/latent.js";
 import { h, link, note, picker, section } from "tessera/dom.js";
-import { interval, score } from "tessera/numbers.js";
+import { interval, number, score, signed } from "tessera/numbers.js";
+import { verdict } from "tessera/overview.js";
 import { columnsOf, plainTable, sortable } from "tessera/tables.js";
 
 const spelled = value => String(value).replaceAll("_", " ");
@@ -60,27 +61,34 @@ async function matches(study, query) {
   const match = study.matches.includes(query.match) ? query.match : study.matches[0];
   const [pairs, about, best] = await Promise.all([frame(`match/${match}`, "pairs"), table("matches"), table("match_best")]);
   const every = best.rows(row => row.match === match && row.split === "test");
-  const directions = [...new Set(every.map(row => `${row.source} → ${row.target}`))], direction = directions.includes(query.direction) ? query.direction : directions[0];
+  const directions = [...new Set(every.map(row => `${row.source} → ${row.target}`))], direction = directions.includes(query.direction) ? query.direction : directions.find(one => one.startsWith(`${query.of} →`)) ?? directions[0];
   const sets = [...new Set(every.map(row => row.data))], data = sets.includes(query.data) ? query.data : sets[0];
   const carried = every.filter(row => `${row.source} → ${row.target}` === direction && row.data === data)
     .map(row => ({ ...row, label: [`${row.features}: ${spelled(row.condition)}`, ...(row.over === null ? [] : [`over ${row.over}`])].join(", ") }));
-  const wanted = query.latent, rows = pairs.rows(row => `${row.source} → ${row.target}` === direction && (wanted === undefined || [row.latent_a, row.latent_b].some(one => String(one) === wanted)));
-  const read = (row, end) => readAt(study, row[end === "a" ? "source" : "target"], row[`latent_${end}`]);
-  const side = end => ({ shown: row => (read(row, end) ? link(address("latent", [...read(row, end).split("/"), String(row[`latent_${end}`])]), String(row[`latent_${end}`])) : String(row[`latent_${end}`])) });
-  const both = { name: "both", title: "side by side", shown: row => (read(row, "a") && read(row, "b") ? h("button", { onclick: () => change({ a: row.latent_a, b: row.latent_b }) }, "show") : "") };
+  const of = study.sides[match], end = sae => (sae === of[0] ? "latent_a" : "latent_b"); // a and b are the sides of the match, whichever is the source
+  const read = (row, which) => readAt(study, of["ab".indexOf(which)], row[`latent_${which}`]);
+  const wanted = query.latent, rows = pairs.rows(row => `${row.source} → ${row.target}` === direction && (wanted === undefined || String(row[end(query.of)]) === wanted))
+    .map(row => ({ ...row, both: read(row, "a") && read(row, "b") ? 1 : 0 }));
+  const side = which => ({ title: `latent of ${of["ab".indexOf(which)]}`, shown: row => (read(row, which) ? link(address("latent", [...read(row, which).split("/"), String(row[`latent_${which}`])]), String(row[`latent_${which}`])) : String(row[`latent_${which}`])) });
+  const both = { name: "both", title: "side by side", about: "can both be read here?", shown: row => (row.both ? h("button", { onclick: () => change({ a: row.latent_a, b: row.latent_b }) }, "show") : "") };
   const columns = [...columnsOf(pairs, study.meanings).map(one => (/^latent_[ab]$/.test(one.name) ? { ...one, ...side(one.name.at(-1)) } : one)), both];
-  const [source, target] = direction.split(" → "), places = [readAt(study, source, query.a), readAt(study, target, query.b)];
-  const beside = places.every(place => place) ? h("div", { class: "columns", id: "pair" }, await Promise.all([short(places[0], Number(query.a)), short(places[1], Number(query.b))])) : null;
+  const places = [readAt(study, of[0], query.a), readAt(study, of[1], query.b)], least = Math.min(...pairs.column("correlation").map(Math.abs));
+  const beside = places.every(place => place) ? h("div", { class: "columns", id: "pair", "data-asked": `${query.a} ${query.b}` }, await Promise.all([short(places[0], Number(query.a)), short(places[1], Number(query.b))])) : null;
+  const says = study.frames.claims.rows(row => row.on === `${match}: ${data}, ${direction}`), held = (await table("match_claims")).rows(row => row.match === match && row.data === data && `${row.source} → ${row.target}` === direction);
   return [section("Matched SAEs",
     h("div", { class: "pickers" }, picker("match", study.matches, match, value => change({ match: value, direction: undefined, a: undefined, b: undefined })),
       picker("direction", directions, direction, value => change({ direction: value, a: undefined, b: undefined })), picker("data set", sets, data, value => change({ data: value }))),
+    h("h3", {}, "Do latents transfer?"),
+    h("ul", {}, says.map(row => h("li", {}, `${row.claim}, against ${row.right}: `, verdict(row.verdict), ` ${signed(row.difference)} ${interval(row, "difference")} in ${spelled(row.metric)}`))),
+    note("The verdict is of the hardest control, in the metric that is least for the match. Each by itself, 95 % intervals:"),
+    plainTable(held, [{ name: "pairing" }, { name: "against" }, { name: "metric" }, { name: "difference", interval: "difference" }, { name: "draws" }, { name: "examples" }].map(one => ({ ...one, about: study.meanings[one.name] }))),
     h("h3", {}, "Probes carried across"),
     chart(`carried-${match}`, `Macro F1 on the target's test examples of ${data} of probes carried ${direction}, at the cell best on the source; source: on its own SAE, random and directions: controls, ridge: hidden states mapped.`,
       intervals(carried, "macro_f1", { title: "macro F1", extra: ["roc_auc", "draws"] }), carried, [{ name: "label", title: "probe" }, { name: "pooling" }, { name: "threshold" }, { name: "macro_f1", interval: "macro_f1" }, { name: "roc_auc", interval: "roc_auc" }, { name: "draws" }, { name: "examples" }]),
     h("h3", {}, "How well latents match"), plainTable(about.rows(row => row.match === match && `${row.source} → ${row.target}` === direction), columnsOf(about, study.meanings).filter(one => !["match", "source", "target"].includes(one.name))),
-    h("h3", {}, "Latents and their partners"), note("Those of the highest correlation; matched_latents.parquet has all. Where there is evidence of both, they can be read side by side.", wanted === undefined ? "" : [` Of latent ${wanted} alone. `, h("button", { onclick: () => change({ latent: undefined }) }, "all")]),
+    h("h3", {}, "Latents and their partners"), note(`Those of a correlation of ${number(least)} or more; matched_latents.parquet has all. Where there is evidence of both, they can be read side by side.`, wanted === undefined ? "" : [` Of latent ${wanted} of ${query.of} alone. `, h("button", { onclick: () => change({ latent: undefined, of: undefined }) }, "all")]),
     beside,
-    sortable(`match-${match}`, rows, columns.filter(one => !["match", "source", "target"].includes(one.name)), { sort: query.sort, down: Boolean(query.down), words: query.words }, change))];
+    sortable(`match-${match}`, rows, columns.filter(one => !["match", "source", "target"].includes(one.name)), { sort: query.sort ?? "both", down: query.sort ? Boolean(query.down) : true, words: query.words }, change))];
 }
 
 export async function transfer(study, parts, query) {
