@@ -36,7 +36,7 @@ VERSIONS = {
     "claims": 4,
     "figures": 5,
     "pages": 2,
-    "explorer": 2,
+    "explorer": 1,
 }
 
 

@@ -89,7 +89,8 @@ def holds_images(examples: str | Path) -> bool:
 def contents(rows: pl.DataFrame, examples: str | Path) -> pl.DataFrame:
     """What some examples hold: texts, cut where they are very long, or small images, read from the examples' file."""
     if not holds_images(examples):
-        return rows.select("example", pl.col("text").str.slice(0, LONGEST))
+        cut = pl.when(pl.col("text").str.len_chars() > LONGEST).then(pl.lit(" … (cut here)")).otherwise(pl.lit(""))
+        return rows.select("example", pl.col("text").str.slice(0, LONGEST) + cut)
     wanted = pl.col("example").is_in(rows["example"].unique().implode())
     images = pl.scan_parquet(examples).filter(wanted).select("example", "image").collect()
     return images.select("example", image=thumbnails(images["image"]))
