@@ -99,15 +99,20 @@ def until(condition, process: Run) -> bool:
     return False
 
 
-def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Jobs that a run would do, by rule, the target apart, and `study`, which every change of the config asks for."""
+TARGETS = ("total", "all", "cell", "compare", "learning_curve", "export", "neuronpedia")
+SHOWN = ("study", "explorer", "home")  # what nearly every change ends in
+
+
+def jobs_of(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs that a run would do, by rule, targets apart."""
     printed = snakemake(folder, "--dry-run", *arguments)
     found = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    return {
-        rule: int(count)
-        for rule, count in found.items()
-        if rule not in ("total", "all", "study", "cell", "compare", "learning_curve", "export", "neuronpedia")
-    }
+    return {rule: int(count) for rule, count in found.items() if rule not in TARGETS}
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """The same without those that show a study."""
+    return {rule: count for rule, count in jobs_of(folder, *arguments).items() if rule not in SHOWN}
 
 
 def change(folder: Path, edit) -> None:

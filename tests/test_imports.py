@@ -54,7 +54,7 @@ STARTS = {
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
-    "pages": Start({"pages", "study"}, 960, TORCH | TRAINING | FITTING | DRAWING),
+    "pages": Start({"pages", "home", "study"}, 960, TORCH | TRAINING | FITTING | DRAWING),
     "explorer": Start({"explorer"}, 1050, TORCH | TRAINING | FITTING | DRAWING),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import tiny
-from runs import CELL, ROOT, change, planned, snakemake, texts
+from runs import CELL, ROOT, change, jobs_of, planned, snakemake, texts
 from tessera import VERSIONS
 
 MERGES = {"tables": 1, "claims": 1, "draw_tables": 1, "draw_claims": 1}
@@ -19,11 +19,12 @@ SHARDS = 3 + 2  # of the two data sets
 
 
 def test_a_second_run_does_nothing(study):
-    assert planned(study) == {}
+    assert jobs_of(study) == {}
 
 
 def test_a_deleted_cell_is_one_job_and_the_merges(copy):
     (copy / CELL).unlink()
+    assert {"explorer": 1, "home": 1}.items() <= jobs_of(copy).items()
     assert planned(copy) == {"probe_sae": 1, **MERGES}
     before = {file: file.read_bytes() for file in copy.glob("results/**/*.parquet")}
     snakemake(copy)

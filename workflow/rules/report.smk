@@ -8,8 +8,7 @@ rule study:
         "logs/study.log",
     benchmark:
         "results/benchmarks/study.tsv"
-    group:
-        "results"
+    localrule: True
     conda:
         "../../envs/probes.yaml"
     resources:
@@ -175,11 +174,36 @@ rule explorer:
         "../scripts/explorer.py"
 
 
+rule home:
+    input:
+        claims=results.parquet("claims"),
+        figure=results.main_figure(STUDY),
+    output:
+        paths.HOME,
+    log:
+        "logs/home.log",
+    benchmark:
+        "results/benchmarks/home.tsv"
+    group:
+        "results"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(20),
+    params:
+        study=config_sha256(STUDY.config),
+        version=VERSIONS["pages"],
+    message:
+        "the first page of the report"
+    script:
+        "../scripts/home.py"
+
+
 rule pages:
     input:
-        **{table: results.parquet(table) for table in ("cells", "claims", "provenance")},
+        **{table: results.parquet(table) for table in ("cells", "provenance")},
         tables=[results.parquet(table) for table in results.pages(STUDY)],
-        figure=results.main_figure(STUDY),
     output:
         **{
             page: report(
@@ -190,7 +214,6 @@ rule pages:
             )
             for page, file, category in results.every_page(STUDY)
         },
-        home=paths.HOME,
     log:
         "logs/pages.log",
     benchmark:
@@ -234,6 +257,7 @@ rule figures:
 
 rule report:
     input:
+        rules.home.output,
         rules.pages.output,
         rules.figures.input,
         rules.scores.input,

@@ -1,4 +1,4 @@
-"""Make the pages of the report, and its first page."""
+"""Turn tables into pages of the report."""
 
 from pathlib import Path
 
@@ -6,17 +6,14 @@ import polars as pl
 from tessera.base.files import atomic
 from tessera.base.script import script
 from tessera.report import pages
-from tessera.report.home import home
 from tessera.results.catalogue import TABLES
 from tessera.study.config import load
 
 with script(snakemake):
     inputs, outputs = snakemake.input, dict(snakemake.output.items())
-    study = load(snakemake.config)
     found = {Path(file).stem: pl.read_parquet(file) for file in inputs.tables}
-    made = {"study": pages.study_page(study, *map(pl.read_parquet, (inputs.cells, inputs.provenance)))}
+    made = {"study": pages.study_page(load(snakemake.config), *map(pl.read_parquet, (inputs.cells, inputs.provenance)))}
     made["runtimes"] = pages.runtimes_page(Path(outputs["runtimes"]).parents[1] / "benchmarks")
-    made["home"] = home(study, pl.read_parquet(inputs.claims), Path(inputs.figure))
     made |= {name: pages.table_page(TABLES[name], table) for name, table in found.items()}
     for name, file in outputs.items():
         with atomic(file) as part:

@@ -61,7 +61,7 @@ class Said:
 def largest_weights(coefficients: str | Path) -> dict[str, pl.DataFrame]:
     """Short name of a cell → class, latent, weight: the largest of each class, of the first draw and repeat."""
     kept = []
-    for group in row_groups(coefficients):
+    for group in filter(len, row_groups(coefficients)):
         rows = pl.from_arrow(group).filter(pl.col("latent") >= 0, draw=0, repeat=0)
         kept.append(_largest(rows.select(*CELL, "class", "latent", "weight")))
     found = _largest(pl.concat(kept)) if kept else pl.DataFrame()
