@@ -29,14 +29,20 @@ def alone(model, ids, layers):
 def test_residuals_are_the_outputs_of_the_blocks(model):
     layers = list(range(tiny.LAYERS))
     for ids in tokenise(model, tiny.TEXTS, 32).ids:
-        seen = []
+        seen, length = [], padded(np.array([len(ids)]))[0]
+        rows = torch.zeros((2, length), dtype=torch.long)  # ids and mask, padded by hand
+        rows[0], rows[0, : len(ids)], rows[1, : len(ids)] = model.tokenizer.pad_token_id or 0, torch.tensor(ids), 1
         handle = model.blocks[-1].register_forward_hook(lambda *call, seen=seen: seen.append(call[-1]))
         with torch.inference_mode():
-            states = model.module(input_ids=torch.tensor(ids)[None], output_hidden_states=True).hidden_states
+            whole = model.module(input_ids=rows[:1], attention_mask=rows[1:], output_hidden_states=True).hidden_states
         handle.remove()
+        with torch.inference_mode():
+            plain = model.module(input_ids=torch.tensor(ids)[None], output_hidden_states=True).hidden_states
         last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
         found = alone(model, ids, layers)
-        for layer, expected in zip(layers, [*states[1:-1], last], strict=True):
+        for layer, expected in zip(layers, [*whole[1:-1], last], strict=True):
+            torch.testing.assert_close(found[layer], expected[0, : len(ids)], rtol=0, atol=1e-6)
+        for layer, expected in zip(layers[:-1], plain[1:-1], strict=True):
             torch.testing.assert_close(found[layer], expected[0], rtol=0, atol=2e-5)
 
 

@@ -78,6 +78,7 @@ def test_the_overview_has_the_question_the_primary_claim_and_what_to_doubt(page,
     assert said.index("What to doubt, first") < said.index("Who classifies best?") < said.index("Every claim")
     for warning in table(evident, "warnings")["warning"]:
         assert warning in said
+    assert PLACE in said[said.index("Which latents carry it?") :]
 
 
 def test_a_reader_goes_from_the_grid_to_an_example_and_back(page, evident, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def keys(path: str) -> dict[str, str]:
@@ -34,6 +35,11 @@ def one(files: Iterable[str], **place: str) -> str:
     if len(found) != 1:
         raise ValueError(f"{len(found)} files at {place}, not one")
     return found[0]
+
+
+def part(files: Iterable[str], name: str) -> str:
+    """The first of `files` whose own name, without its ending, is `name`."""
+    return next(file for file in files if Path(file).stem == name)
 
 
 def by(files: Iterable[str], *axes: str) -> dict[tuple[str, ...], list[str]]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -77,12 +76,8 @@ def read_decision(cells: list[str], classes: list[str], repeat: int = 0) -> Deci
     cells: scores and coefficients of all its cells.
     """
     parts = hive.by(cells, *AXES)
-    scores = {cell: pl.read_parquet(_part(files, "scores")).filter(repeat=repeat) for cell, files in parts.items()}
+    scores = {cell: pl.read_parquet(hive.part(files, "scores")).filter(repeat=repeat) for cell, files in parts.items()}
     best = max(scores, key=lambda cell: scores[cell]["cv_macro_f1"][0])  # of equals the first
-    coefficients = pl.read_parquet(_part(parts[best], "coefficients"))
+    coefficients = pl.read_parquet(hive.part(parts[best], "coefficients"))
     cell = dict(zip(AXES, best, strict=True))
     return Decision(cell, classes, *read_probe(scores[best], coefficients, classes, repeat))
-
-
-def _part(files: list[str], part: str) -> str:
-    return next(file for file in files if Path(file).stem == part)

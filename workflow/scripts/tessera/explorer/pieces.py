@@ -4,7 +4,8 @@ A piece has a name, a few facts (JSON) and frames. `page/*.js` reads them by the
 
 - `study`: what is shown first. `grid`: every cell. `table/T`: a table of results.
 - `data/D`: the test examples of a data set. `texts/D/B`: their texts or images, `BLOCK` to a piece.
-- `cell/C`: what a cell said of each. `place/P`: the evidence at a place. `latent/P/L`: where a latent fires.
+- `cell/C`: what a cell said of each. `weights/C`: its largest weights.
+- `place/P`: the evidence at a place. `latent/P/L`: where a latent fires.
 - `decisions/P/B`: why the test examples were decided so. `match/M`: latents and their partners.
 """
 
@@ -27,7 +28,7 @@ LIMIT = 20_000  # rows of a table; the parquet file has all
 LIKELY = 300  # latents of each class that are listed, those that tell it best
 PARTNERS = 2_000  # pairs of matched latents, of the highest correlation
 LONGEST = 5_000  # characters of a text
-ABOUT_PLACE = ("sufficiency", "stability", "ablations", "harm", "ablated_answers")  # tables of evidence, as they are
+ABOUT_PLACE = ("sufficiency", "stability", "ablations")  # tables of evidence, as they are
 OF_PLACE = (*ABOUT_PLACE, "latents", "contexts", "latent_histograms", "decisions", "decision_latents")
 
 
@@ -79,7 +80,7 @@ def cells_of(tables: dict[str, Path], data: str, examples: str | Path) -> Iterat
     for number, start in enumerate(range(0, len(asked), BLOCK)):
         yield f"texts/{data}/{number}", {}, {"examples": contents(asked.slice(start, BLOCK), examples)}
     for cell, fits in said.fits():
-        yield f"cell/{name_of(cell)}", cell, {"fits": fits}
+        yield f"cell/{name_of(cell)}", {}, {"fits": fits}
 
 
 def holds_images(examples: str | Path) -> bool:

@@ -14,7 +14,7 @@ from tessera.results.columns import meaning
 from tessera.results.contestants import CONTESTANTS
 from tessera.results.entries import per_place
 from tessera.study.evidence import AXES
-from tessera.study.grid import parse_width, threshold_order
+from tessera.study.grid import CELL, parse_width, threshold_order
 from tessera.study.saes import SIDES
 from tessera.study.study import Study
 
@@ -59,6 +59,7 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
         "views": [view for view, there in views.items() if there],
         "axes": {axis: sorted(of_models[axis].drop_nulls().unique().to_list(), key=key) for axis, key in SORTED.items()}
         | {"model": list(study.models), "data": list(study.datasets)},
+        "cell": CELL,
         "kinds": list(KINDS),
         "contestants": list(CONTESTANTS),
         "metrics": [*metrics, "cv_macro_f1", "density"],
@@ -107,18 +108,15 @@ def listed(names: list[str], most: int = 6) -> str:
 
 def counts(study: Study, cells: pl.DataFrame) -> str:
     tests = cells.filter(split="test").group_by("data").agg(pl.col("examples").max())["examples"].sum()
-    numbers = {
-        "models": len(study.models) - len(study.controls),
-        "models of re-drawn weights": len(study.controls),
-        "data sets": len(study.datasets),
-        "cells": cells.filter(split="test").height,
-        "test examples": tests,
-        "repeats": study.repeats,
-    }
-    return (
-        ", ".join(f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in numbers.items())
-        + "."
+    numbers = (
+        (len(study.models) - len(study.controls), "model", "models"),
+        (len(study.controls), "model of re-drawn weights", "models of re-drawn weights"),
+        (len(study.datasets), "data set", "data sets"),
+        (cells.filter(split="test").height, "cell", "cells"),
+        (tests, "test example", "test examples"),
+        (study.repeats, "repeat", "repeats"),
     )
+    return ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in numbers) + "."
 
 
 def origin(provenance: pl.DataFrame) -> str:

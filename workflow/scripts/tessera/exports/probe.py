@@ -44,14 +44,10 @@ def best_of(cells: Sequence[str]) -> list[str]:
     parts = hive.by(cells, *axes)
 
     def macro_f1(files: list[str]) -> float:
-        return pl.read_parquet(_part(files, "scores"), columns=["cv_macro_f1"])["cv_macro_f1"].mean()
+        return pl.read_parquet(hive.part(files, "scores"), columns=["cv_macro_f1"])["cv_macro_f1"].mean()
 
     best = max(parts.values(), key=macro_f1)
-    return [_part(best, "scores"), _part(best, "coefficients")]
-
-
-def _part(files: list[str], part: str) -> str:
-    return next(file for file in files if Path(file).stem == part)
+    return [hive.part(best, "scores"), hive.part(best, "coefficients")]
 
 
 def write_probe(

@@ -109,7 +109,7 @@ class TextModel:
 
     def inputs(self, tokens: Tokens, examples: np.ndarray) -> Inputs:
         """What a forward pass over `examples`, positions in `tokens`, reads."""
-        longest = tokens.padded_E[examples].max()
+        longest = padded(np.array([len(tokens.ids[example]) for example in examples]), tokens.most).max()
         ids_BT = np.full((len(examples), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
         mask_BT = np.zeros((len(examples), longest), dtype=np.int64)
         content_BT = np.zeros((len(examples), longest), dtype=bool)

@@ -43,7 +43,7 @@ TABLES = (
         about="The latents that add most to telling each class, chosen on training texts and judged on "
         "test texts: how often they fire, how they separate the class on held-out texts (interval corrected for "
         "all latents shown of the data set), whether they fire on neutral text too, and the tokens that they "
-        "make likelier. Their contexts are the texts.",
+        "make likelier. The table contexts has the texts.",
         figures=(Figure("evidence_figures.contributions", per_place),),
         there=with_evidence,
     ),

@@ -1,7 +1,7 @@
 // One cell: scores, repeats, confusion, classes, calibration, the latents it weighs most, and its examples.
 
 import { address, change } from "tessera/address.js";
-import { chart, intervals } from "tessera/charts.js";
+import { chart, heat, intervals } from "tessera/charts.js";
 import { frame, has, table } from "tessera/data.js";
 import { h, link, note, picker, section } from "tessera/dom.js";
 import { interval, score, share } from "tessera/numbers.js";
@@ -11,7 +11,6 @@ import { plainTable } from "tessera/tables.js";
 const BINS = 10;
 
 export const rowOf = async (name, split = "test") => (await frame("grid", "cells")).rows(row => row.name === name && row.split === split)[0];
-const isCell = (row, one) => ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"].every(axis => row[axis] === one[axis]);
 
 function confusion(all, tested, split) {
   const counts = tested.classes.map(() => tested.classes.map(() => 0));
@@ -62,8 +61,9 @@ export async function cell(study, parts, query) {
   if (!splits.length) throw new Error(`there is no cell ${name}`);
   const split = splits.includes(query.split) ? query.split : splits[0];
   const row = await rowOf(name, split), tested = await tests(row.data), all = await fits(name);
-  const scores = (await table("scores")).rows(one => isCell(one, row) && one.split === split);
-  const classes = (await table("classes")).rows(one => isCell(one, row) && one.split === split);
+  const isHere = one => one.split === split && study.cell.every(axis => one[axis] === row[axis]);
+  const scores = (await table("scores")).rows(one => isHere(one));
+  const classes = (await table("classes")).rows(one => isHere(one));
   const metrics = study.metrics.filter(metric => row[metric] !== null && row[metric] !== undefined);
   const classRows = [...new Set(classes.map(one => one.class))].map(one => {
     const some = classes.filter(other => other.class === one), mean = key => some.reduce((sum, other) => sum + (other[key] ?? 0), 0) / some.length;
@@ -76,7 +76,7 @@ export async function cell(study, parts, query) {
   return [
     h("h1", {}, name),
     h("p", {}, `${row.control ? "Control: a model of re-drawn weights. " : ""}${row.examples} test examples, ${row.training_examples} training examples, ${row.n_features} features of which a matrix entry is not zero in ${share(row.density)}; C ${row.C.join(" or ")}${row.C_at_edge ? " (at the edge of its grid)" : ""}; ${row.repeats} repeats${row.draws > 1 ? `, ${row.draws} draws` : ""}.`),
-    h("dl", {}, [["features", row.contestant], ...["model", "layer", "width", "pooling", "threshold", "selection", "data"].map(axis => [axis, row[axis]])]
+    h("dl", {}, study.cell.map(axis => [axis, axis === "features" ? row.contestant : row[axis]])
       .filter(([, value]) => value !== null).map(([axis, value]) => [h("dt", { title: study.meanings[axis] }, axis), h("dd", {}, String(value))])),
     h("div", { class: "pickers" },
       splits.length > 1 ? picker("test split", splits, split, value => change({ split: value })) : null,
@@ -87,11 +87,9 @@ export async function cell(study, parts, query) {
       [{ name: "metric", shown: one => h("span", { title: study.meanings[one.metric] }, one.metric.replaceAll("_", " ")) }, { name: "value", interval: "value" }])),
     h("div", { class: "columns" },
       section("Repeats", note("Intervals of each repeat count its own test examples alone."), chart("repeats", "Macro F1 of each repeat (and draw).", intervals(repeats, "macro_f1", { title: "macro F1" }), repeats, [{ name: "label" }, { name: "macro_f1", interval: "macro_f1" }, { name: "C" }, { name: "cv_macro_f1" }, { name: "converged" }])),
-      section("Confusion", chart("confusion", "Share of each label's test examples that got each prediction; all repeats and draws together.", {
-        width: { step: few ? 70 : 14 }, height: { step: few ? 40 : 14 }, encoding: { x: ordinal("predicted"), y: ordinal("label"), tooltip: ["label", "predicted", "count", "shown"].map(field => ({ field })) },
-        layer: [{ mark: "rect", encoding: { color: { field: "share", type: "quantitative", scale: { scheme: "cividis", domain: [0, 1] }, title: "share" } } },
-          ...(few ? [{ mark: "text", encoding: { text: { field: "shown" }, color: { condition: { test: "datum.share < 0.5", value: "white" }, value: "black" } } }] : [])],
-      }, matrix, [{ name: "label" }, { name: "predicted" }, { name: "count" }, { name: "share" }])),
+      section("Confusion", chart("confusion", "Share of each label's test examples that got each prediction; all repeats and draws together.", heat(ordinal("predicted"), ordinal("label"), "share", {
+        title: "share", shown: few ? "shown" : null, tooltip: ["label", "predicted", "count", "shown"].map(field => ({ field })), middle: 0.5, scale: { domain: [0, 1] }, step: few ? [70, 40] : [14, 14],
+      }), matrix, [{ name: "label" }, { name: "predicted" }, { name: "count" }, { name: "share" }])),
       section("Calibration", chart("calibration", `Share of right answers by how sure the probe is, in ${bins.length} bins of equally many; on the dashed line it is as right as it is sure. ECE ${score(row.ece)} ${interval(row, "ece")}.`, {
         width: 240, height: 240, encoding: { x: { field: "confidence", type: "quantitative", title: "probability of the predicted class", scale: { domain: [0, 1] } }, y: { field: "right", type: "quantitative", title: "share of right answers", scale: { domain: [0, 1] } } },
         layer: [{ mark: { type: "rule", strokeDash: [4, 4] }, encoding: { x: { datum: 0 }, y: { datum: 0 }, x2: { datum: 1 }, y2: { datum: 1 } } }, { mark: { type: "line", point: { size: 50 } }, encoding: { tooltip: ["confidence", "right", "answers"].map(field => ({ field })) } }],

@@ -38,6 +38,20 @@ export function chart(name, caption, spec, rows, columns, { open = false } = {})
     h("details", { open }, h("summary", {}, "these numbers as a table"), plainTable(rows, columns)));
 }
 
+// A heat map of rows: x and y are fields or encodings; `shown`, where there is room, is what each entry says of `value`.
+export function heat(x, y, value, { title, shown, tooltip, middle, scale = {}, step = [78, 34], format, cursor }) {
+  const dark = `datum[${JSON.stringify(value)}] ${scale.reverse ? ">" : "<"} ${middle}`;
+  return {
+    width: { step: step[0] }, height: { step: step[1] }, encoding: { x, y, tooltip },
+    layer: [
+      { mark: { type: "rect", cursor }, encoding: { color: { field: value, type: "quantitative", scale: { scheme: "cividis", ...scale }, title, legend: { format } } } },
+      ...(shown ? [{ mark: { type: "text", fontSize: 12, cursor }, encoding: { text: { field: shown }, color: { condition: { test: dark, value: "white" }, value: "black" } } }] : []),
+    ],
+  };
+}
+
+export const middleOf = values => (Math.min(...values) + Math.max(...values)) / 2;
+
 // A value with its interval, a row each: the rows have `label`, value, value_low and value_high.
 export function intervals(rows, value, { title, zero = false, height = 20, colour, extra = [] }) {
   const y = { field: "label", type: "nominal", sort: null, title: null, axis: { labelLimit: 420 } };

@@ -21,6 +21,7 @@ export function picker(name, values, value, chosen, shown = one => one) {
 }
 
 export const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...children);
+export const verdict = name => h("span", { class: `verdict ${name}` }, name);
 export const note = (...children) => h("p", { class: "note" }, ...children);
 
 // Save text as a file, without asking any server.

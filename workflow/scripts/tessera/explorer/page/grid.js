@@ -1,12 +1,11 @@
 // Every cell as a heat map over two axes; the others are picked, or the best of them by cross-validation is shown.
 
 import { address, change } from "tessera/address.js";
-import { chart } from "tessera/charts.js";
+import { chart, heat, middleOf } from "tessera/charts.js";
 import { piece } from "tessera/data.js";
 import { h, link, note, picker } from "tessera/dom.js";
 import { interval, score } from "tessera/numbers.js";
 
-const AXES = ["model", "layer", "width", "pooling", "threshold", "selection", "data"];
 const BEST = "best by cross-validation";
 const said = value => (value === null ? "–" : String(value));
 
@@ -23,7 +22,7 @@ export async function grid(study, parts, query) {
   const kind = kinds.includes(query.features) ? query.features : kinds[0];
   const splits = [...new Set(every.map(row => row.split))], split = splits.includes(query.split) ? query.split : splits[0];
   const ofKind = every.filter(row => row.contestant === kind && row.split === split);
-  const open = AXES.filter(axis => valuesOf(study, axis, ofKind).length > 1);
+  const open = study.cell.filter(axis => axis !== "features" && valuesOf(study, axis, ofKind).length > 1);
   const x = open.includes(query.x) ? query.x : ["threshold", "layer", "pooling"].find(axis => open.includes(axis)) ?? open[0] ?? "data";
   const y = open.includes(query.y) && query.y !== x ? query.y : (["pooling", "layer", "width"].find(axis => axis !== x && open.includes(axis)) ?? open.find(axis => axis !== x) ?? "model");
   const others = open.filter(axis => axis !== x && axis !== y);
@@ -43,19 +42,11 @@ export async function grid(study, parts, query) {
     ...row, x: said(row[x]), y: said(row[y]), value: row[metric], shown: score(row[metric]), chosen: row.C.join(" or "),
     interval: interval(row, metric), address: address("cell", row.name.split("/")),
   }));
-  const middle = (Math.min(...rows.map(row => row.value)) + Math.max(...rows.map(row => row.value))) / 2;
   const axis = (field, name) => ({ field, type: "nominal", sort: valuesOf(study, name, ofKind), title: name, axis: { labelAngle: 0, orient: field === "x" ? "top" : "left" } });
   const title = metric.replaceAll("_", " ");
   const tooltip = [["name", "cell"], ["shown", title], ["interval", "95 % interval"], ["density", "density"], ["chosen", "C"], ["cv_macro_f1", "cv macro F1"], ["examples", "test examples"]]
     .map(([field, name]) => ({ field, title: name }));
-  const spec = {
-    width: { step: 78 }, height: { step: 34 },
-    encoding: { x: axis("x", x), y: axis("y", y), tooltip },
-    layer: [
-      { mark: { type: "rect", cursor: "pointer" }, encoding: { color: { field: "value", type: "quantitative", scale: { scheme: "cividis", reverse: metric === "ece" || metric === "reliability" }, title, legend: { format: ".3f" } } } },
-      { mark: { type: "text", fontSize: 12, cursor: "pointer" }, encoding: { text: { field: "shown" }, color: { condition: { test: `datum.value ${metric === "ece" || metric === "reliability" ? ">" : "<"} ${middle}`, value: "white" }, value: "black" } } },
-    ],
-  };
+  const spec = heat(axis("x", x), axis("y", y), "value", { title, shown: "shown", tooltip, middle: middleOf(rows.map(row => row.value)), scale: { reverse: metric === "ece" || metric === "reliability" }, format: ".3f", cursor: "pointer" });
   const columns = [
     { name: "name", title: "cell", shown: row => link(row.address, row.name) }, ...open.map(name => ({ name })),
     { name: metric, interval: `${metric}_low` in rows[0] ? metric : null }, { name: "density", about: study.meanings.density },

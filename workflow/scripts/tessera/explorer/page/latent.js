@@ -3,9 +3,8 @@
 import { address, change } from "tessera/address.js";
 import { chart, intervals } from "tessera/charts.js";
 import { has, piece } from "tessera/data.js";
-import { h, link, note, picker, section } from "tessera/dom.js";
+import { h, link, note, picker, section, verdict } from "tessera/dom.js";
 import { interval, number, score, share, signed } from "tessera/numbers.js";
-import { verdict } from "tessera/overview.js";
 import { plainTable, sortable } from "tessera/tables.js";
 import { shownExample } from "tessera/text.js";
 

@@ -2,7 +2,7 @@
 
 import { address } from "tessera/address.js";
 import { chart, intervals } from "tessera/charts.js";
-import { h, link, note, section } from "tessera/dom.js";
+import { h, link, note, section, verdict } from "tessera/dom.js";
 import { interval, number, score, signed } from "tessera/numbers.js";
 import { plainTable } from "tessera/tables.js";
 
@@ -11,8 +11,6 @@ const MEANS = {
   fails: "the whole interval lies below zero",
   undecided: "the interval holds zero: these data do not tell",
 };
-export const verdict = name => h("span", { class: `verdict ${name}` }, name);
-
 const speaks = { "all together": "for data sets to come, of which these are a sample", "on these data sets": "on these data sets alone" };
 
 function claimCard(row) {
@@ -60,7 +58,7 @@ export async function overview(study) {
       : note("Nothing was counted that should be doubted.")),
     section("Who classifies best?", note("The best cell of each contestant, chosen by cross-validation inside the training split and scored once on the test split. Click a mark to open the cell."), h("div", { class: "columns" }, contestants(study))),
     section("Every claim", note("All claims but the primary one share one family of errors: each interval has the level that stands beside it (Holm), so it is wider than one alone would be; [−1, 1] says that too little differs to tell, [0, 0] that both sides gave the same answers. ", link(address("tables", ["claims"]), "The whole table"), " has searches, draws and levels."), plainTable(claims, columns)),
-    study.shown ? section("Which latents carry it?", note("Evidence was made at these places."),
+    study.places.length ? section("Which latents carry it?", note("Evidence was made at these places."),
       h("ul", {}, study.places.map(place => h("li", {}, link(address("latents", place.split("/")), place))))) : null,
     section("Where it comes from", h("p", {}, study.origin, " ", link(address("tables", ["provenance"]), "Provenance"), " has every hash and version; ",
       h("a", { href: "report.html" }, "report.html"), " (made by ", h("code", {}, "make report"), ") has the figures for print, the config and what each stage cost.")),

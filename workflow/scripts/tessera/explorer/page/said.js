@@ -2,8 +2,6 @@
 
 import { frame, piece } from "tessera/data.js";
 
-export const dataOf = async name => (await piece(`cell/${name}`)).about.data;
-
 // The test examples of a data set: rows by repeat and split, in the order in which fits list them.
 export async function tests(data) {
   const { about, frames } = await piece(`data/${data}`);

@@ -1,25 +1,21 @@
 // Probes on other data sets and models: matrices of source × target, curves over shares of the target, crossings, matches.
 
 import { address, change } from "tessera/address.js";
-import { chart, intervals } from "tessera/charts.js";
+import { chart, heat, intervals, middleOf } from "tessera/charts.js";
 import { frame, has, table } from "tessera/data.js";
 import { short } from "tessera/latent.js";
-import { h, link, note, picker, section } from "tessera/dom.js";
+import { h, link, note, picker, section, verdict } from "tessera/dom.js";
 import { interval, number, score, signed } from "tessera/numbers.js";
-import { verdict } from "tessera/overview.js";
 import { columnsOf, plainTable, sortable } from "tessera/tables.js";
 
 const spelled = value => String(value).replaceAll("_", " ");
 
 function matrix(scenario, rows) {
   const shown = rows.map(row => ({ ...row, shown: score(row.macro_f1), interval: interval(row, "macro_f1") }));
-  const middle = (Math.min(...rows.map(row => row.macro_f1)) + Math.max(...rows.map(row => row.macro_f1))) / 2;
-  return chart(`matrix-${scenario}`, "Macro F1 on the target's test split (columns) of the probe trained on the source (rows), at the cell best on the source.", {
-    width: { step: 90 }, height: { step: 34 },
-    encoding: { x: { field: "target", type: "nominal", axis: { orient: "top", labelAngle: 0 } }, y: { field: "source", type: "nominal" }, tooltip: ["source", "target", "shown", "interval", "examples"].map(field => ({ field })) },
-    layer: [{ mark: "rect", encoding: { color: { field: "macro_f1", type: "quantitative", scale: { scheme: "cividis" }, title: "macro F1" } } },
-      { mark: "text", encoding: { text: { field: "shown" }, color: { condition: { test: `datum.macro_f1 < ${middle}`, value: "white" }, value: "black" } } }],
-  }, shown, [{ name: "source" }, { name: "target" }, { name: "macro_f1", interval: "macro_f1" }, { name: "examples" }]);
+  return chart(`matrix-${scenario}`, "Macro F1 on the target's test split (columns) of the probe trained on the source (rows), at the cell best on the source.", heat(
+    { field: "target", type: "nominal", axis: { orient: "top", labelAngle: 0 } }, { field: "source", type: "nominal" }, "macro_f1",
+    { title: "macro F1", shown: "shown", tooltip: ["source", "target", "shown", "interval", "examples"].map(field => ({ field })), middle: middleOf(rows.map(row => row.macro_f1)), step: [90, 34], format: ".3f" },
+  ), shown, [{ name: "source" }, { name: "target" }, { name: "macro_f1", interval: "macro_f1" }, { name: "examples" }]);
 }
 
 function curves(scenario, rows, colours) {
