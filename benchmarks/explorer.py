@@ -55,7 +55,7 @@ def study_of_one():
     from tessera.study.study import Study
 
     passes = [{str(layer): [PLACE["width"]] for layer in LAYERS}]
-    empty = {section: {} for section in ("saes", "transfers", "matches", "baselines", "probe", "claims")}
+    empty = {section: {} for section in ("saes", "transfers", "matches", "baselines", "probe", "probes", "claims")}
     return Study(
         models={model: {"passes": passes} for model in MODELS},
         datasets={DATA: {}},
@@ -76,7 +76,7 @@ def cells() -> pl.DataFrame:
     texts = [(kind, None, None, None, how, None, None) for kind, how in (("tfidf", "word"), ("tfidf", "char"))]
     rows = [*sae, *hidden, *texts, ("length", None, None, None, "log", None, None)]
     names = ("features", "model", "layer", "width", "pooling", "threshold", "selection")
-    return pl.DataFrame(rows, schema=names, orient="row").with_columns(data=pl.lit(DATA))
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(probe=pl.lit("logistic"), data=pl.lit(DATA))
 
 
 def lists(values, lengths) -> pl.Series:
@@ -243,7 +243,7 @@ def timed(address: str, example: int) -> dict[str, float]:
     """View → median seconds until it is drawn."""
     import browser
 
-    left, right = [f"sae/{model}/6/16k/{DATA}/max/none/none" for model in MODELS]
+    left, right = [f"sae/{model}/6/16k/{DATA}/max/none/none/logistic" for model in MODELS]
     views = {
         "overview": None,
         "grid": "grid",

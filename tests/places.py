@@ -113,7 +113,8 @@ def make_place(
     files = str(folder / "data=d/examples.parquet"), features
     for here, cell in probe_cells("sae", *files, KEYS, values, SETTINGS, repeats):
         parts = [
-            str(folder / kind("sae").path.format(part=part, **KEYS, **here)) for part in ("scores", "coefficients")
+            str(folder / kind("sae").path.format(part=part, **KEYS, **here, probe="logistic"))
+            for part in ("scores", "coefficients")
         ]
         cell.write(parts)
         cells += parts

@@ -2,7 +2,7 @@
 
 from tessera.study.study import Study
 
-SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe", "claims")
+SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe", "probes", "claims")
 
 
 def study_of(**parts) -> Study:

@@ -50,7 +50,7 @@ STARTS = {
     "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
         {"examples", "tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
-        900,
+        910,
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),

@@ -16,7 +16,7 @@ from tessera.base.errors import TesseraError
 from tessera.exports.code import POOLINGS, code
 from tessera.features.pooling import POOLINGS as EVERY
 
-CELLS = ("sae/bert/1/64/weather/sum/none/none", "sae/bert/1/64/own/max/1.0/anova-4")
+CELLS = ("sae/bert/1/64/weather/sum/none/none/logistic", "sae/bert/1/64/own/max/1.0/anova-4/logistic")
 SCRIPTS = Path(tessera.__file__).parents[1]
 
 

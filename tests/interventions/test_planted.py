@@ -96,7 +96,8 @@ def evidence(folder: Path, read: bool) -> dict[str, pl.DataFrame]:
         "sae", str(folder / "data=d/examples.parquet"), [str(pooled)], KEYS, values, SETTINGS
     ):
         cells += [
-            str(folder / kind("sae").path.format(part=part, **KEYS, **here)) for part in ("scores", "coefficients")
+            str(folder / kind("sae").path.format(part=part, **KEYS, **here, probe="logistic"))
+            for part in ("scores", "coefficients")
         ]
         cell.write(cells)
     place = Place(KEYS, str(folder / "data=d/examples.parquet"), [str(pooled)], cells, [str(shard)], SETTINGS)

@@ -13,7 +13,7 @@ from runs import make_study
 from tessera.base.errors import TesseraError
 from tessera.study.config import load, restore
 
-CELL = "bert/1/64/weather/sum/none/none"
+CELL = "bert/1/64/weather/sum/none/none/logistic"
 
 
 @pytest.fixture(scope="module")

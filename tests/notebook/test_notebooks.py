@@ -21,5 +21,8 @@ def test_a_notebook_runs(copy, name):
     command = [sys.executable, str(ROOT / "notebooks" / name)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    wanted = {"read_a_study.py": "SAE > TF-IDF", "use_a_probe.py": "<probe sae/bert/1/64/own/max/1.0/none: dry, wet>"}
+    wanted = {
+        "read_a_study.py": "SAE > TF-IDF",
+        "use_a_probe.py": "<probe sae/bert/1/64/own/max/1.0/none/logistic: dry, wet>",
+    }
     assert wanted[name] in done.stdout

@@ -35,9 +35,9 @@ def test_cells_of_every_kind(made):
     assert len({*whole}) == len(whole) == sum(COUNTS.values())
     assert whole[0] == (
         "results/probes/features=sae/model=m/layer=1/width=512/data=d/pooling=sum/threshold=none/selection=none/"
-        "scores.parquet"
+        "probe=logistic/scores.parquet"
     )
-    assert whole[-1] == "results/probes/features=length/data=e/scores.parquet"
+    assert whole[-1] == "results/probes/features=length/data=e/probe=logistic/scores.parquet"
     assert len(cells.with_latents(study, "coefficients")) == COUNTS["sae"]
 
 
@@ -62,10 +62,10 @@ def test_a_model_is_probed_on_its_own_data(made, edited):
     ],
 )
 def test_a_job_writes_every_part_of_its_cells(made, name, count, first):
-    found = cells.outputs(made(), name)
+    found = cells.outputs(made(), name, "logistic")
     assert len({*found}) == 3 * count
     parts = ("scores", "predictions", "coefficients")
-    assert found[:3] == [f"results/probes/features={name}/{first}/{part}.parquet" for part in parts]
+    assert found[:3] == [f"results/probes/features={name}/{first}/probe=logistic/{part}.parquet" for part in parts]
 
 
 def test_what_a_kind_reads(made):
@@ -84,17 +84,17 @@ def test_cells_are_named_from_the_left(made):
     assert len(cells.named_cells(study, "sae/m/3")) == 2 * 12
     assert len(cells.named_cells(study, "hidden")) == COUNTS["hidden"]
     assert cells.named_cells(study, "/tfidf/e/word/") == [
-        "results/probes/features=tfidf/data=e/pooling=word/scores.parquet"
+        "results/probes/features=tfidf/data=e/pooling=word/probe=logistic/scores.parquet"
     ]
 
 
-@pytest.mark.parametrize("wanted", ["m/3", "sae/m/3/2k", "sae/m/3/512/d/sum/none/none/x", "", "/", "sa"])
+@pytest.mark.parametrize("wanted", ["m/3", "sae/m/3/2k", "sae/m/3/512/d/sum/none/none/logistic/x", "", "/", "sa"])
 def test_a_name_of_no_cell_is_refused_with_one_that_is(made, wanted):
     with pytest.raises(ValueError) as raised:
         cells.named_cells(made(), wanted)
     assert str(raised.value).startswith(f"cell={wanted or '?'} names no cell; for example")
     example = str(raised.value).partition("--config cell=")[2]
-    assert example == "sae/m/1/512/d/sum/none/none" and len(cells.named_cells(made(), example)) == 1
+    assert example == "sae/m/1/512/d/sum/none/none/logistic" and len(cells.named_cells(made(), example)) == 1
 
 
 def test_transferred_cells(made):

@@ -4,13 +4,13 @@ import pytest
 from refusals import fails
 from tessera.plan import named
 
-SUM, MAX = (f"sae/m/1/512/d/{pooling}/none/none" for pooling in ("sum", "max"))
+SUM, MAX = (f"sae/m/1/512/d/{pooling}/none/none/logistic" for pooling in ("sum", "max"))
 
 
 def test_a_short_name_and_a_folder_name_are_one_place(made):
     study = made()
     place = {"features": "sae", "model": "m", "layer": "1", "width": "512", "data": "d"}
-    place |= {"pooling": "sum", "threshold": "none", "selection": "none"}
+    place |= {"pooling": "sum", "threshold": "none", "selection": "none", "probe": "logistic"}
     assert named.place(study, SUM) == named.place(study, SUM.replace("/", ",")) == place
 
 
@@ -18,9 +18,11 @@ def test_the_files_of_a_comparison(made):
     study = made()
     found = named.comparison(study, SUM, "hidden/m/1/d/mean")
     assert len(found) == 4
-    assert found[0] == ("results/compare/left=sae,m,1,512,d,sum,none,none/right=hidden,m,1,d,mean/differences.parquet")
+    assert found[0] == (
+        "results/compare/left=sae,m,1,512,d,sum,none,none,logistic/right=hidden,m,1,d,mean,logistic/differences.parquet"
+    )
     assert named.predictions(study, "right", SUM, "hidden/m/1/d/mean").endswith(
-        "data=d/pooling=mean/predictions.parquet"
+        "data=d/pooling=mean/probe=logistic/predictions.parquet"
     )
 
 
@@ -41,13 +43,13 @@ def test_sides_that_cannot_be_compared(made, left, right, said):
 def test_the_files_of_a_curve(made):
     found = named.curve(made(), "length/d")
     assert [file.rsplit(".", 1)[1] for file in found] == ["parquet", "csv", "pdf", "png"]
-    assert found[0] == "results/curves/cell=length,d/curve.parquet"
+    assert found[0] == "results/curves/cell=length,d,logistic/curve.parquet"
     assert named.curve_features(made(), SUM)
 
 
 def test_the_folders_of_exported_probes(made):
     study = made()
-    assert named.exports(study, SUM) == ["results/exports/cell=sae,m,1,512,d,sum,none,none"]
+    assert named.exports(study, SUM) == ["results/exports/cell=sae,m,1,512,d,sum,none,none,logistic"]
     assert "results/exports/cell=best,d" in named.exports(study, "")
     fails(lambda: named.exports(study, "hidden/m/1/d/mean"), "only probes on latents of texts can be exported")
 

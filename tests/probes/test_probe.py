@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from tessera.base.errors import TesseraError
 from tessera.features.spaces import Thresholding
-from tessera.probes.fit import Probe, fit_probe
+from tessera.probes.fit import fit_probe
+from tessera.probes.fitted import LinearProbe
 from tessera.probes.task import Task
 
 C = [0.01, 0.1, 1.0]
@@ -153,7 +154,7 @@ def test_probabilities_equal_sklearn(classes, dense):
 def test_probabilities_of_large_decisions_are_finite(classes):
     rows = 1 if classes == 2 else classes
     weights_CK = np.linspace(-1, 1, rows * 2).reshape(rows, 2)
-    probe = Probe([str(c) for c in range(classes)], weights_CK, np.zeros(rows), 1.0, False, 0.5, True)
+    probe = LinearProbe.of([str(c) for c in range(classes)], weights_CK, np.zeros(rows))
     probability_EC = probe.probabilities(sp.csr_array(np.array([[1e5, 0], [0, 1e5]], dtype=np.float32)))
     assert np.isfinite(probability_EC).all()
     np.testing.assert_allclose(probability_EC.sum(axis=1), 1)

@@ -83,7 +83,15 @@ def test_search_shows_what_the_best_of_k_cells_is_worth():
 
 def test_selected_latents_by_their_number():
     rows = [
-        {"features": "sae", "model": "m", "split": "test", "data": data, "threshold": threshold, "selection": selection}
+        {
+            "features": "sae",
+            "model": "m",
+            "split": "test",
+            "data": data,
+            "threshold": threshold,
+            "selection": selection,
+            "probe": "logistic",
+        }
         | {"cv_macro_f1": 0.5, "macro_f1": f1 + 0.1 * (data == "e")}
         for data in "de"
         for threshold in ("none", "1.0")

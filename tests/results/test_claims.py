@@ -216,7 +216,7 @@ def test_together_a_part_that_fails_counts_more_than_one_that_is_uncertain():
 
 
 def cell(features, data="d", cv=0.5, **place):
-    empty = dict.fromkeys(["model", "layer", "width", "pooling", "threshold", "selection"])
+    empty = dict.fromkeys(["model", "layer", "width", "pooling", "threshold", "selection"]) | {"probe": "logistic"}
     return (
         empty
         | {
@@ -264,7 +264,7 @@ def study():
 def test_within_compares_the_best_cells_by_cross_validation(study):
     contrasts = {one.claim: one for one in Cells(*study, []).within(["d"])}
     assert contrasts["SAE > hidden states"].left.cell == (
-        "sae model=m layer=1 width=64 pooling=sum threshold=1.0 selection=none"
+        "sae model=m layer=1 width=64 pooling=sum threshold=1.0 selection=none probe=logistic"
     )
     assert contrasts["SAE > hidden states"].right.cell == "hidden model=m layer=1 pooling=mean"
     assert "threshold=1.0" in contrasts["binarised > real-valued, all latents"].left.cell

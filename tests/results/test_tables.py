@@ -18,12 +18,12 @@ def write(tmp_path, place, **columns):
 
 def cells(tmp_path):
     """Two SAE cells, a hidden one and a TF-IDF one of one data set."""
-    sae = "features=sae/model=m/layer=2/width=1k/data=d/pooling=sum/threshold={}"
+    sae = "features=sae/model=m/layer=2/width=1k/data=d/pooling=sum/threshold={}/probe=logistic"
     found = {
         sae.format("0.50"): (0.9, 0.5),
         sae.format("q50"): (0.6, 0.8),
-        "features=hidden/model=m/layer=2/data=d/pooling=mean": (0.7, 0.6),
-        "features=tfidf/data=d/pooling=word": (0.5, 0.4),
+        "features=hidden/model=m/layer=2/data=d/pooling=mean/probe=logistic": (0.7, 0.6),
+        "features=tfidf/data=d/pooling=word/probe=logistic": (0.5, 0.4),
     }
     return [
         write(tmp_path, place, split="test", macro_f1=test, cv_macro_f1=cv, repeat=0, draw=0)
@@ -68,7 +68,7 @@ def test_folders_above_the_results_are_no_columns(tmp_path):
     files = cells(above)
     assert scan(files[:2]).collect().columns == [
         *("split", "macro_f1", "cv_macro_f1", "repeat", "draw"),
-        *("features", "model", "layer", "width", "data", "pooling", "threshold"),
+        *("features", "model", "layer", "width", "data", "pooling", "threshold", "probe"),
     ]
     (tmp_path / "plain").mkdir()
     assert merge_cells(files).collect().equals(merge_cells(cells(tmp_path / "plain")).collect())

@@ -13,6 +13,7 @@ CELL = {
     "pooling": "sum",
     "threshold": "none",
     "selection": "none",
+    "probe": "logistic",
     "data": "d",
     "split": "test",
     "density": 0.5,

@@ -95,7 +95,7 @@ def test_the_diagonal_is_the_task_itself(kind, labels):
     scores = found["scores"].filter(fraction=1.0)
     assert scores["condition"].to_list() == ["native"]
     shared = [column for column in expected.scores.columns if column in scores.columns]
-    assert set(expected.scores.columns) - set(shared) == {"split", "tau", "density"}
+    assert set(expected.scores.columns) - set(shared) == {"split", "tau", "density", "setting"}
     assert scores.select(shared).equals(expected.scores.select(shared))
     answers = found["predictions"].filter(fraction=1.0)
     shared = ["example", "id", "group", "label", "predicted"]

@@ -58,7 +58,7 @@ from tessera.results.contestants import CONTESTANTS
 from tessera.transfer.scenario import transfer_cells
 study = load(config)
 assert "shape" in cells.asked(study) and "shape" in transfers.transferred(study)
-assert "results/probes/features=shape/data=d/scores.parquet" in cells.every_cell(study, "scores")
+assert "results/probes/features=shape/data=d/probe=logistic/scores.parquet" in cells.every_cell(study, "scores")
 assert "results/transfer/features=shape/scenario=t/source=d/scores.parquet" in transfers.every_cell(study, "scores")
 assert "text shape" in CONTESTANTS
 rows = range(40)

@@ -15,7 +15,7 @@ from tessera.results.search import TestSplit
 from tessera.study.grid import CELL
 
 PLACE = "big/1/96/here"
-SAE, HIDDEN = f"sae/{PLACE}/sum/none/none", "hidden/big/1/here/mean"
+SAE, HIDDEN = f"sae/{PLACE}/sum/none/none/logistic", "hidden/big/1/here/mean/logistic"
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_one_switch_blurs_texts_and_one_darkens(page):
         ("#cell/no/such", "there is no cell no/such"),
         (f"#compare?left={SAE}&right=zzz", "there is no cell zzz"),
         (f"#compare?left={SAE}&right={SAE}", "left and right are the same cell"),
-        (f"#compare?left={SAE}&right=sae/big/1/96/there/sum/none/none", "cells of one can be compared"),
+        (f"#compare?left={SAE}&right=sae/big/1/96/there/sum/none/none/logistic", "cells of one can be compared"),
         ("#example/here/999999", "here has no example 999999: they are numbered from 0 to 119"),
         (f"#latent/{PLACE}/95", "is not among those shown (config key evidence.ids asks for it)"),
         ("#%", "there is no view %"),

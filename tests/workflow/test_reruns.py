@@ -64,7 +64,7 @@ def test_two_cells_are_compared_and_one_has_its_curve(copy):
     sides = ["left=sae/bert/1/64/weather/sum/none/none", "right=tfidf/weather/word"]
     assert planned(copy, "--config", *sides, "--", "compare") == {"compare_cells": 1}
     snakemake(copy, "--config", *sides, "--", "compare")
-    (found,) = copy.glob("results/compare/left=sae,bert,1,64,weather,sum,none,none/right=*/differences.csv")
+    (found,) = copy.glob("results/compare/left=sae,bert,1,64,weather,sum,none,none,logistic/right=*/differences.csv")
     rows = pl.read_csv(found)
     assert set(rows["metric"]) == {"macro_f1", "accuracy", "roc_auc", "average_precision"}
     scores = pl.read_parquet(copy / "results/tables/scores.parquet").filter(data="weather", split="test")
@@ -73,9 +73,11 @@ def test_two_cells_are_compared_and_one_has_its_curve(copy):
                        ("right", {"features": "tfidf", "pooling": "word"})):  # fmt: skip
         assert here[side] == pytest.approx(scores.filter(repeat=0, **cell)["macro_f1"][0], abs=1e-5)
     snakemake(copy, "--config", "cell=tfidf/weather/word", "--", "learning_curve")
-    curve = pl.read_csv(copy / "results/curves/cell=tfidf,weather,word/curve.csv").filter(fraction=1.0, split="test")
+    curve = pl.read_csv(copy / "results/curves/cell=tfidf,weather,word,logistic/curve.csv").filter(
+        fraction=1.0, split="test"
+    )
     assert curve["macro_f1"][0] == pytest.approx(here["right"], abs=1e-5)
-    assert (copy / "results/curves/cell=tfidf,weather,word/curve.png").stat().st_size > 1000
+    assert (copy / "results/curves/cell=tfidf,weather,word,logistic/curve.png").stat().st_size > 1000
     assert planned(copy) == {}
     printed = snakemake(copy, "--dry-run", "--config", "left=tfidf/weather", "--", "compare", fails=True)
     assert "cells, not one; for example --config left=tfidf/weather/" in printed

@@ -39,7 +39,7 @@ def test_a_stage_reads_back_as_one_table(study):
 
 def test_every_cell_sees_the_same_split(study):
     predictions = pl.read_parquet(study / "results/tables/predictions.parquet")
-    place = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data", "split"]
+    place = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "probe", "data", "split"]
     ids = predictions.group_by(place).agg(pl.col("id").sort()).group_by("data", "split").agg(pl.col("id").n_unique())
     assert ids["id"].to_list() == [1, 1, 1]
     own = predictions.filter(data="own")["id"].unique()
@@ -152,7 +152,7 @@ def test_a_scenario_touches_no_features(copy):
     file = f"results/transfer/features=hidden/scenario=move/source=own/{cell}"
     snakemake(copy, "--", file)
     native = pl.read_parquet(copy / file).filter(target="own", fraction=1.0)["macro_f1", "C", "roc_auc_low"]
-    alone = "results/probes/features=hidden/model=bert/layer=2/data=own/pooling=mean/scores.parquet"
+    alone = "results/probes/features=hidden/model=bert/layer=2/data=own/pooling=mean/probe=logistic/scores.parquet"
     assert native.equals(pl.read_parquet(copy / alone)["macro_f1", "C", "roc_auc_low"])
 
 

@@ -1,36 +1,37 @@
-"""Probes: a rule per kind of features; its job is one place (model × layer × width, where it has them) × data set.
+"""Probes: a rule per kind of features and of probe; its job is one place (model × layer × width, where it has them) × data set.
 
 Poolings, thresholds and selections, the cheap axes, share the start of a job.
 """
 
-for name in cells.asked(STUDY):
+for name, probe in cells.fits(STUDY):
 
     rule:
         name:
-            f"probe_{name}"
+            cells.rule(name, probe)
         input:
             examples=paths.EXAMPLES,
             features=of(cells.inputs, name=name),
         output:
-            cells.outputs(STUDY, name),
+            cells.outputs(STUDY, name, probe),
         log:
-            f"logs/probe_{name}/{paths.keyed(*kind(name).place, 'data')}.log",
+            f"logs/{cells.rule(name, probe)}/{paths.keyed(*kind(name).place, 'data')}.log",
         benchmark:
-            f"results/benchmarks/probe_{name}/{paths.keyed(*kind(name).place, 'data')}.tsv"
+            f"results/benchmarks/{cells.rule(name, probe)}/{paths.keyed(*kind(name).place, 'data')}.tsv"
         group:
             "cells"
         conda:
-            f"../../envs/{kind(name).environment}.yaml"
+            f"../../envs/{cells.environment(name, probe)}.yaml"
         resources:
             mem_mb=grows(4000),
             runtime=grows(60 * STUDY.repeats),
         params:
             kind=name,
+            probe=probe,
             axes=kind(name).values(STUDY),
             settings=PROBE,
             repeats=of(data.repeats),
             version=VERSIONS["probes"],
         message:
-            f"probes on {kind(name).title}: {{wildcards}}"
+            f"{probe_kind(probe).title} on {kind(name).title}: {{wildcards}}"
         script:
             "../scripts/probe.py"

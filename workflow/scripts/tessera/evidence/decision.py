@@ -9,7 +9,7 @@ import polars as pl
 from tessera.base import hive
 from tessera.features.registry import KINDS
 from tessera.features.spaces import Features, Thresholding
-from tessera.probes.fit import Probe
+from tessera.probes.fitted import LinearProbe
 from tessera.probes.task import read_probe
 
 AXES = KINDS["sae"].axes  # of a cell
@@ -24,7 +24,7 @@ class Decision:
 
     cell: dict[str, str]
     classes: list[str]
-    probe: Probe
+    probe: LinearProbe
     thresholding: Thresholding
 
     @property
@@ -47,12 +47,12 @@ class Decision:
         return self.thresholding.apply(features_EW)
 
 
-def weights_of(probe: Probe) -> np.ndarray:
+def weights_of(probe: LinearProbe) -> np.ndarray:
     """A row of weights [C, K] per class; of two classes, the first one's are those of the second, negated."""
     return _per_class(probe, probe.weights_CK)
 
 
-def _per_class(probe: Probe, rows: np.ndarray) -> np.ndarray:
+def _per_class(probe: LinearProbe, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([-rows, rows]) if len(probe.classes) == 2 else rows
 
 

@@ -14,7 +14,8 @@ import polars as pl
 from tessera.evidence.choice import ALL, NOTHING, PROBE, RANDOM
 from tessera.evidence.sufficiency import DIFFERENCE, Scores, difference
 from tessera.features.spaces import Standardised
-from tessera.probes.fit import Folds, Probe, fit_at, fit_probe
+from tessera.probes.fit import Folds, fit_at, fit_probe
+from tessera.probes.fitted import Probe
 from tessera.probes.influence import f1, macro_f1, roc_auc
 from tessera.probes.metrics import LEVEL
 from tessera.probes.task import Task
@@ -98,7 +99,7 @@ def _fit(task: Task, states_ED: np.ndarray) -> tuple[Probe, Standardised]:
     train_ED, label_E = states_ED[task.train_E], task.label_E[task.train_E]
     space = Standardised(train_ED)
     folds = Folds(train_ED, label_E, task.fold_E, Standardised)
-    return fit_probe(space.apply(train_ED), label_E, folds, task.classes, task.grid), space
+    return fit_probe(space.apply(train_ED), label_E, folds, task.classes, task.penalties), space
 
 
 def _told(

@@ -13,7 +13,8 @@ from tessera.evidence.decision import Decision, gaps, weights_of
 from tessera.evidence.ranking import matched
 from tessera.features.spaces import Features
 from tessera.probes import verdicts
-from tessera.probes.fit import Probe, fit_at
+from tessera.probes.fit import fit_at
+from tessera.probes.fitted import LinearProbe
 from tessera.probes.influence import macro_f1, summed
 from tessera.probes.metrics import LEVEL
 from tessera.probes.selection import METHODS
@@ -40,7 +41,7 @@ class Basis:
     task: Task
     matrix_EK: Features
     C: float
-    probe: Probe
+    probe: LinearProbe
 
     @cached_property
     def train_EK(self) -> Features:
@@ -51,7 +52,7 @@ class Basis:
         """By what each column adds to telling the classes, on training rows."""
         return most_telling(self.train_EK, self.task.label_E[self.task.train_E], self.probe)
 
-    def fit(self, columns_K: np.ndarray) -> Probe:
+    def fit(self, columns_K: np.ndarray) -> LinearProbe:
         """The probe on some columns alone, at the same C."""
         return fit_at(self.train_EK[:, columns_K], self.task.label_E[self.task.train_E], self.task.classes, self.C)
 
@@ -80,7 +81,7 @@ class Basis:
         return self.zeroed(np.zeros(0, dtype=np.int64))
 
     @staticmethod
-    def _told(probe: Probe, matrix_EK: Features) -> np.ndarray:
+    def _told(probe: LinearProbe, matrix_EK: Features) -> np.ndarray:
         return probe.probabilities(matrix_EK).argmax(axis=1)
 
 
@@ -91,7 +92,7 @@ MEASURES: dict[str, Callable[[Basis, np.ndarray], np.ndarray]] = {
 }
 
 
-def most_telling(train_EK: Features, label_E: np.ndarray, probe: Probe) -> np.ndarray:
+def most_telling(train_EK: Features, label_E: np.ndarray, probe: LinearProbe) -> np.ndarray:
     """Columns by what they add to telling the classes on training rows (`decision.gaps`), the largest first."""
     numbers = range(len(probe.classes))
     total_CK = np.stack([np.asarray(train_EK[label_E == number].sum(axis=0)).ravel() for number in numbers])

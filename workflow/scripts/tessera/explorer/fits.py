@@ -15,9 +15,9 @@ ROWS = ["repeat", "split", "example"]  # of a test example, in this order
 
 
 def name_of(cell: dict) -> str:
-    """The short name of a cell, as targets take it: kind of features, place, data set, axes."""
+    """The short name of a cell, as targets take it: kind of features, place, data set, axes, kind of probe."""
     one = kind(cell["features"])
-    return "/".join(str(cell[key]) for key in ("features", *one.place, "data", *one.axes))
+    return "/".join(str(cell[key]) for key in ("features", *one.place, "data", *one.axes, "probe"))
 
 
 class Said:
@@ -35,7 +35,7 @@ class Said:
         self.classes = sorted({*told["label"][0], *told["predicted"][0]})
         self.label_of = self.tests.select("repeat", "split", label=self._number("label"))
         confidence = pl.col("probability").list.max().cast(pl.Float32)
-        # A cell is one number here: its eight names take ten times the memory.
+        # A cell is one number here: its nine names take ten times the memory.
         numbered = columns.join(self.cells.with_row_index("cell").lazy(), on=CELL, nulls_equal=True)
         rows = numbered.select("cell", "draw", *ROWS, predicted=self._number("predicted"), confidence=confidence)
         self.rows = rows.collect(engine="streaming")

@@ -25,7 +25,7 @@ from tessera.exports.scoring import Reader, Scoring
 from tessera.features.registry import KINDS
 from tessera.features.spaces import Thresholding
 from tessera.models.text import special_ids
-from tessera.probes.fit import Probe
+from tessera.probes.fitted import LinearProbe
 from tessera.probes.task import read_probe
 from tessera.saes.encoders import read_about
 from tessera.saes.preparing import prepare
@@ -174,7 +174,7 @@ class ExportedProbe:
             width=cell["width"],
             encoder=encoder,
         )
-        probe = Probe(
+        probe = LinearProbe(
             self.classes,
             tensors["weights"].astype(np.float64),
             tensors["intercept"].astype(np.float64),

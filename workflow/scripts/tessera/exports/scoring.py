@@ -16,7 +16,7 @@ from tessera.features.kind import Kind, Stored
 from tessera.features.pooling import pool_folders
 from tessera.features.spaces import Features, Space
 from tessera.models.text import TextModel
-from tessera.probes.fit import Probe
+from tessera.probes.fitted import LinearProbe
 
 
 def checked(texts: Sequence[str]) -> list[str]:
@@ -81,7 +81,7 @@ class Scoring:
     pooling: str | None
     reader: Reader | None
     space: Space
-    probe: Probe
+    probe: LinearProbe
 
     def predict(self, texts: Sequence[str]) -> pl.DataFrame:
         """A row per text: text, predicted, and probability_<class> of each class.

@@ -36,6 +36,7 @@ class Kind(ABC):
     place: the axes that, beside the data set, name a job. axes: those whose cells share a job.
     transfers: can a probe on it be scored on another data set?
     latents: are its columns latents, whose weights make a table?
+    probe: the kind of probe that every study has on it.
     environment: the file of envs/ that its jobs need.
     """
 
@@ -47,6 +48,7 @@ class Kind(ABC):
     axes: tuple[str, ...] = ("pooling",)
     transfers: bool = True
     latents: bool = False
+    probe: str = "logistic"
     environment: str = "probes"
 
     def asked(self, study: Study) -> bool:
@@ -86,7 +88,7 @@ class Kind(ABC):
 
     @property
     def path(self) -> str:
-        """The file of a part of a cell."""
+        """The file of a part of a cell of a kind of probe."""
         return paths.probe(self.name, self.place, self.axes)
 
     @property

@@ -40,6 +40,13 @@ class Standardised(Space):
         return self.scaler.transform(features).astype(np.float32)
 
 
+class Unscaled(Space):
+    """The features as they are."""
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        return np.asarray(features, dtype=np.float32)
+
+
 @dataclass
 class Thresholding(Space):
     """A threshold fitted on the training split.

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from tessera.features.registry import kind
 from tessera.features.spaces import Standardised, Thresholding
 from tessera.matching.pairings import DRAWN, HIDDEN_POOLING, Map, draw_directions, found_pairings
-from tessera.probes.fit import Probe, softmax
+from tessera.probes.fitted import LinearProbe, softmax
 from tessera.probes.influence import macro_f1, roc_auc, summed
 from tessera.probes.metrics import LEVEL, resampled, with_interval
 from tessera.probes.task import Task, read_probe
@@ -50,8 +50,8 @@ class Side:
 
     features: dict[str, sp.csr_array]  # pooling → [E, W]
     hidden: dict[str, np.ndarray]  # pooling → [E, d]
-    probes: dict[tuple[str, str, str], tuple[Probe, Thresholding]]  # AXES
-    hidden_probes: dict[str, Probe]  # pooling
+    probes: dict[tuple[str, str, str], tuple[LinearProbe, Thresholding]]  # AXES
+    hidden_probes: dict[str, LinearProbe]  # pooling
 
 
 @dataclass
@@ -165,7 +165,7 @@ def random_answers(task: Task, cells: list[tuple[str, str, str]], random: Iterab
 
 def _best_probe(
     task: Task, cells: list[tuple[str, str, str]], features: dict[str, sp.csr_array]
-) -> tuple[str, Probe, Thresholding]:
+) -> tuple[str, LinearProbe, Thresholding]:
     """The pooling of the cell with the best cross-validated F1, its probe, and what makes its matrix."""
     found = []
     for pooling, threshold in dict.fromkeys(cell[:2] for cell in cells):
@@ -191,7 +191,7 @@ def _moved(pairing: str, found: Map, other: Side, pooling: str, width: int, draw
     return found.apply_directions(hidden_ED, weights_DV, width)
 
 
-def _decide(probe: Probe, thresholding: Thresholding, features_EW: sp.csr_array) -> np.ndarray:
+def _decide(probe: LinearProbe, thresholding: Thresholding, features_EW: sp.csr_array) -> np.ndarray:
     return probe.decisions(thresholding.apply(features_EW))
 
 

@@ -16,7 +16,7 @@ from tessera.features.spaces import Thresholding
 from tessera.matching import alignment
 from tessera.matching.carry import RandomSaes, Side, answer, results, ridge
 from tessera.matching.pairings import HIDDEN_POOLING, Sides, random_maps
-from tessera.probes.fit import Probe
+from tessera.probes.fitted import LinearProbe
 from tessera.probes.task import Task, read_probe
 from tessera.study import paths, untrained
 from tessera.study.grid import parse_width
@@ -61,7 +61,7 @@ class Reader:
         shards = [Path(shard) for shard in hive.at(self.shards, data=data)]
         return alignment.read_tokens(shards, file, wanted, width)
 
-    def probe_of(self, features: str, data: str, names: list[str], **axes: str) -> tuple[Probe, Thresholding]:
+    def probe_of(self, features: str, data: str, names: list[str], **axes: str) -> tuple[LinearProbe, Thresholding]:
         """The probe of a cell, and what makes its matrix."""
         files = hive.at(self.cells, features=features, data=data, **axes)
         parts = {Path(file).stem: pl.read_parquet(file) for file in files}

@@ -82,7 +82,7 @@ class Results:
 
     @cached_property
     def cell_names(self) -> list[str]:
-        """The short names of all cells: sae/smollm2/7/512/sst2/sum/1.0/none."""
+        """The short names of all cells: sae/smollm2/7/512/sst2/sum/1.0/none/logistic."""
         return [paths.short_name(file) for file in self._cells]
 
     @cached_property
@@ -91,12 +91,12 @@ class Results:
         found = {}
         for row in self.cells.select("features", *_AXES).unique(maintain_order=True).iter_rows(named=True):
             one = kind(row["features"])
-            place = {axis: str(row[axis]) for axis in (*one.place, "data", *one.axes)}
+            place = {axis: str(row[axis]) for axis in (*one.place, "data", *one.axes, "probe")}
             found[one.path.format(part="scores", **place)] = {"features": one.name, **place}
         return found
 
     def place(self, name: str) -> dict[str, str]:
-        """The axes and values of the cell of a short name: model/layer/width/data/pooling/threshold/selection.
+        """The axes and values of the cell of a short name: model/layer/width/data/pooling/threshold/selection/probe.
 
         In front the kind of features, or `sae` is meant; values may be left out at the end where one cell remains.
 
@@ -131,7 +131,7 @@ class Results:
         return draw(figure.draw, pl.read_parquet(self._table(table)), where)
 
 
-_AXES = ("model", "layer", "width", "data", "pooling", "threshold", "selection")
+_AXES = ("model", "layer", "width", "data", "pooling", "threshold", "selection", "probe")
 
 
 def _names(file: str, name: str) -> bool:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from tessera.features.registry import KINDS, kind
 from tessera.plan.data import size
+from tessera.probes.registry import PROBES, probe_kind
 from tessera.study import paths
 from tessera.study.study import Study
 from tessera.study.untrained import is_control
 
-PARTS = ("scores", "predictions", "coefficients")
+PARTS = ("scores", "predictions")
+OF_LINEAR = (*PARTS, "coefficients")
 TRANSFER_PARTS = ("scores", "predictions")
 
 
@@ -40,6 +42,16 @@ def asked(study: Study) -> list[str]:
     return [name for name, one in KINDS.items() if one.asked(study) and any(_places(study, name))]
 
 
+def fits(study: Study) -> list[tuple[str, str]]:
+    """Every kind of features and kind of probe on it that has a cell in a study."""
+    return [(name, probe) for name in asked(study) for probe in probes_of(study, name)]
+
+
+def probes_of(study: Study, name: str) -> list[str]:
+    """The kinds of probes on a kind of features."""
+    return [probe for probe in PROBES if probe == kind(name).probe or name in study.probes.get(probe, ())]
+
+
 def _places(study: Study, name: str) -> Iterator[tuple[dict[str, str], str]]:
     """Every place and data set that a kind is probed at."""
     for place in kind(name).places(study):
@@ -52,9 +64,20 @@ def inputs(study: Study, name: str, data: str, **place: str) -> list[str]:
     return kind(name).inputs(study, shards(study, data), data, **place)
 
 
-def outputs(study: Study, name: str) -> list[str]:
+def outputs(study: Study, name: str, probe: str) -> list[str]:
     """Every part of every cell of a job, the job's own axes left as wildcards."""
-    return patterns(kind(name).path, kind(name).cells(study, kind(name).axes), PARTS)
+    cells = [{**cell, "probe": probe} for cell in kind(name).cells(study, kind(name).axes)]
+    return patterns(kind(name).path, cells, OF_LINEAR if probe_kind(probe).linear else PARTS)
+
+
+def rule(name: str, probe: str) -> str:
+    """The name of the rule of a kind of features and of probe."""
+    return f"probe_{name}" if probe == kind(name).probe else f"probe_{name}_{probe}"
+
+
+def environment(name: str, probe: str) -> str:
+    """The file of envs/ that a job needs."""
+    return probe_kind(probe).environment or kind(name).environment
 
 
 def patterns(path: str, cells: list[dict[str, str]], parts: tuple[str, ...]) -> list[str]:
@@ -70,12 +93,14 @@ def patterns(path: str, cells: list[dict[str, str]], parts: tuple[str, ...]) -> 
 
 
 def every_cell(study: Study, part: str, only: str | None = None) -> list[str]:
-    """One part (scores, predictions, coefficients) of every cell, or of those of one kind of features."""
+    """One part (scores, predictions, coefficients) of every cell that has it, or of those of one kind of features."""
     found = []
-    for name in asked(study) if only is None else [only]:
-        cells = kind(name).cells(study, kind(name).axes)
-        for place, data in _places(study, name):
-            found += [kind(name).path.format(part=part, data=data, **place, **cell) for cell in cells]
+    for name, probe in fits(study):
+        if only in (None, name) and (part in PARTS or probe_kind(probe).linear):
+            cells = kind(name).cells(study, kind(name).axes)
+            for place, data in _places(study, name):
+                here = {"part": part, "probe": probe, "data": data, **place}
+                found += [kind(name).path.format(**here, **cell) for cell in cells]
     return found
 
 

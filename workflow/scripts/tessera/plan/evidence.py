@@ -4,6 +4,7 @@ from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS
 from tessera.plan.cells import shards, shards_of
 from tessera.plan.saes import entry
+from tessera.probes.registry import LOGISTIC
 from tessera.results.entries import per_place
 from tessera.study import evidence, paths
 from tessera.study.config import filled
@@ -38,7 +39,7 @@ def every(study: Study, part: str) -> list[str]:
 
 
 def cells(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
-    """Scores and coefficients of every cell of a place."""
+    """Scores and coefficients of every cell of a place, of logistic regression: a decision is a sum over latents."""
     return _cells(study, "sae", ("scores", "coefficients"), model=model, layer=layer, width=width, data=data)
 
 
@@ -49,7 +50,8 @@ def hidden_cells(study: Study, model: str, layer: str, data: str) -> list[str]:
 
 def _cells(study: Study, name: str, wanted: tuple[str, ...], **place: str) -> list[str]:
     kind = KINDS[name]
-    return [kind.path.format(part=part, **place, **cell) for cell in kind.cells(study, kind.axes) for part in wanted]
+    here = {"probe": LOGISTIC, **place}
+    return [kind.path.format(part=part, **here, **cell) for cell in kind.cells(study, kind.axes) for part in wanted]
 
 
 def features(study: Study, data: str, **place: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from tessera.features.registry import kind
 from tessera.plan.cells import shards_of
+from tessera.probes.registry import LOGISTIC
 from tessera.study import paths, untrained
 from tessera.study.saes import SIDES, same_sae
 from tessera.study.study import Study
@@ -87,7 +88,7 @@ def probed(study: Study, match: str, side: str) -> list[str]:
     """Scores and coefficients of the probes that are carried, on the latents of one side and on its hidden states."""
     found = []
     for one in map(kind, CARRIED):
-        place = {axis: study.matches[match][side][axis] for axis in one.place}
+        place = {axis: study.matches[match][side][axis] for axis in one.place} | {"probe": LOGISTIC}
         found += [
             one.path.format(part=part, data=name, **place, **cell)
             for name in data(study, match)

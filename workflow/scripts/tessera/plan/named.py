@@ -7,6 +7,7 @@ from tessera.base.errors import TesseraError
 from tessera.features.registry import kind
 from tessera.plan import models, saes
 from tessera.plan.cells import every_cell, inputs
+from tessera.probes.registry import LOGISTIC
 from tessera.study import paths
 from tessera.study.media import holds
 from tessera.study.study import Study
@@ -101,6 +102,8 @@ def _of_latents(study: Study, cell: str) -> dict[str, str]:
     here = place(study, cell)
     if not kind(here["features"]).latents or holds(study.datasets[here["data"]]) != "text":
         raise TesseraError(f"cell={cell}: only probes on latents of texts can be exported; name one that begins sae/")
+    if here["probe"] != LOGISTIC:
+        raise TesseraError(f"cell={cell}: only logistic regression can be exported; name one that ends in /{LOGISTIC}")
     if study.drawn(here["model"], here["width"])[2]:
         raise TesseraError(f"cell={cell}: a further draw of its SAE or model; name the first, without .draw")
     return here
@@ -113,7 +116,7 @@ def _candidates(study: Study, cell: str) -> list[dict[str, str]]:
         return [_of_latents(study, cell)]
     if holds(study.datasets[data]) != "text":
         return []
-    found = [hive.keys(file) for file in hive.at(every_cell(study, "scores", "sae"), data=data)]
+    found = [hive.keys(file) for file in hive.at(every_cell(study, "scores", "sae"), data=data, probe=LOGISTIC)]
     first = [here for here in found if study.drawn(here["model"], here["width"])[2] == 0]
     return [here for here in first if here["model"] not in study.controls]
 

@@ -15,22 +15,25 @@ from tessera.examples.splits import UNUSED, assign_parts, check_folds, classes, 
 from tessera.features.kind import Kind, Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space, Thresholding
-from tessera.probes.fit import Folds, Probe, columns_of, fit_probe
+from tessera.probes.fit import Folds, fit_probe
+from tessera.probes.fitted import LinearProbe, columns_of
+from tessera.probes.kind import ProbeKind
 from tessera.probes.metrics import resample_weights, score
+from tessera.probes.registry import LOGISTIC, PROBES, probe_kind
 from tessera.probes.selection import Selected, select
 
 
 @dataclass
 class Cell:
-    """What one cell of the grid leaves behind."""
+    """What one cell of the grid leaves behind; coefficients where its probe is linear."""
 
     scores: pl.DataFrame
     predictions: pl.DataFrame
-    coefficients: pl.DataFrame
+    coefficients: pl.DataFrame | None
 
     def write(self, files: Iterable[str]) -> None:
         """Write each part to the file of its name."""
-        write_named(files, vars(self))
+        write_named(files, {name: part for name, part in vars(self).items() if part is not None})
 
 
 class Task:
@@ -53,7 +56,7 @@ class Task:
         whole = resplit(examples.sort("example"), seed=seed, repeat=repeat)
         self.examples = with_share(whole, fraction, seed=seed, repeat=repeat)
         check_folds(self.examples, folds)
-        self.seed, self.resamples, self.grid = seed, resamples, [float(value) for value in C]
+        self.seed, self.resamples, self.penalties = seed, resamples, [float(value) for value in C]
         self.repeat = repeat
         self._resampled: dict[str, np.ndarray] = {}
         self.classes = classes(self.examples["label"])
@@ -69,27 +72,42 @@ class Task:
         return [split for split in self.examples["split"].unique(maintain_order=True) if split not in ("train", UNUSED)]
 
     def fit(
-        self, kind: Kind, features: Features, pooling: str | None, threshold: str | None, selections: list[str]
+        self,
+        kind: Kind,
+        features: Features,
+        pooling: str | None,
+        threshold: str | None,
+        selections: list[str],
+        how: ProbeKind = PROBES[LOGISTIC],
     ) -> Iterator["Cell"]:
         """One cell per selection, of features that are loaded; what is fitted without labels is so in each fold."""
-        train, fit_space = features[self.train_E], partial(kind.space, pooling=pooling, threshold=threshold)
+        train, fit_space = features[self.train_E], partial(how.space, kind, pooling=pooling, threshold=threshold)
         space = fit_space(train)
         folds = Folds(train, self.label_E[self.train_E], self.fold_E, fit_space)
         matrix_EK = space.apply(features)
         chosen = select(matrix_EK[self.train_E], folds, self.label_E[self.train_E], selections)
         for selection in selections:
-            yield self.run(matrix_EK, space, folds, chosen[selection])
+            yield self.run(matrix_EK, space, folds, chosen[selection], how)
 
-    def run(self, matrix_EK: Features, space: Space, folds: Folds, selected: Selected | None = None) -> Cell:
+    def run(
+        self,
+        matrix_EK: Features,
+        space: Space,
+        folds: Folds,
+        selected: Selected | None = None,
+        how: ProbeKind = PROBES[LOGISTIC],
+    ) -> Cell:
         """Fit on the training rows of the matrix that `space` made (rows as `self.examples`), score the others once."""
-        train_EK = matrix_EK[self.train_E]
-        probe = fit_probe(train_EK, self.label_E[self.train_E], folds, self.classes, self.grid, selected)
+        train_EK, label_E = matrix_EK[self.train_E], self.label_E[self.train_E]
+        seed = self.seed + self.repeat
+        probe = fit_probe(train_EK, label_E, folds, self.classes, self.penalties, selected, how, seed)
         train_EK = columns_of(train_EK, probe.columns_K)
         nonzeros = train_EK.nnz if sp.issparse(train_EK) else np.count_nonzero(train_EK)
         about = {
             "cv_macro_f1": probe.cv_macro_f1,
             "C": probe.C,
             "C_at_edge": probe.C_at_edge,
+            "setting": probe.setting,
             "tau": space.tau,
             "n_features": train_EK.shape[1],
             "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
@@ -104,9 +122,9 @@ class Task:
             scores.append({"repeat": self.repeat, "split": split, "examples": int(rows.sum()), **found, **about})
             predictions.append(self._predictions(rows, probability_EC))
         return Cell(
-            pl.DataFrame(scores, schema_overrides={"tau": pl.Float64}),
+            pl.DataFrame(scores, schema_overrides={"C": pl.Float64, "setting": pl.String, "tau": pl.Float64}),
             pl.concat(predictions),
-            _coefficients(probe, space).select(pl.lit(self.repeat, pl.Int64).alias("repeat"), pl.all()),
+            _coefficients(probe, space, self.repeat) if isinstance(probe, LinearProbe) else None,
         )
 
     def weights(self, split: str) -> np.ndarray:
@@ -134,18 +152,20 @@ def probe_cells(
     values: dict[str, list[str]],
     settings: dict,
     repeats: int = 1,
+    probe: str = LOGISTIC,
 ) -> Iterator[tuple[dict[str, str], Cell]]:
-    """Every cell of a kind of features at one place, with all its repeats, its place on the kind's axes in front.
+    """Every cell of a kind of features and of probe at one place, all its repeats, its place on the axes in front.
 
     From the file of the examples and the files of its features; `values` are those of the axes.
     """
-    frame, one, stored = read_examples(examples), kind(name), Stored(Path(examples), files, place)
+    frame, stored = read_examples(examples), Stored(Path(examples), files, place)
+    one, how = kind(name), probe_kind(probe)
     tasks = [Task(frame, **settings, repeat=repeat) for repeat in range(repeats)]
     selections = values.get("selection", ["none"])
     for pooling in values.get("pooling", [None]):
         features = one.load(stored, pooling)
         for threshold in values.get("threshold", [None]):
-            fits = zip(*(task.fit(one, features, pooling, threshold, selections) for task in tasks), strict=True)
+            fits = zip(*(task.fit(one, features, pooling, threshold, selections, how) for task in tasks), strict=True)
             for selection, cells in zip(selections, fits, strict=True):
                 here = {"pooling": pooling, "threshold": threshold, "selection": selection}
                 yield {axis: here[axis] for axis in one.axes}, _together(cells)
@@ -154,10 +174,11 @@ def probe_cells(
 def _together(cells: Iterable[Cell]) -> Cell:
     """The repeats of a cell, one below the other."""
     parts = [vars(cell) for cell in cells]
-    return Cell(**{name: pl.concat([part[name] for part in parts]) for name in parts[0]})
+    left = [name for name, part in parts[0].items() if part is not None]
+    return Cell(**{name: pl.concat([part[name] for part in parts]) if name in left else None for name in parts[0]})
 
 
-def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:
+def _coefficients(probe: LinearProbe, space: Space, repeat: int) -> pl.DataFrame:
     """A row per class and feature (for two classes: of the second), and one with no latent for the intercept.
 
     `weight` applies to the matrix the probe saw; that was the pooled value / `scale`, or 1[pooled > tau] (scale 1).
@@ -169,6 +190,7 @@ def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:
     scale_K = np.ones(size) if space.scale_K is None else space.scale_K[used_K]
     return pl.DataFrame(
         {
+            "repeat": np.full(len(names) * (size + 1), repeat),
             "class": np.repeat(names, size + 1),
             "latent": pl.Series(np.tile(np.append(columns_K, -1), len(names))).cast(pl.Int32),
             "weight": np.hstack([probe.weights_CK, probe.intercept_C[:, None]]).ravel().astype(np.float32),
@@ -179,13 +201,13 @@ def _coefficients(probe: Probe, space: Space) -> pl.DataFrame:
 
 def read_probe(
     scores: pl.DataFrame, coefficients: pl.DataFrame, names: list[str], repeat: int = 0
-) -> tuple[Probe, Thresholding]:
-    """The probe of a cell, from what `Cell.write` left of it, and the thresholding that makes its matrix."""
+) -> tuple[LinearProbe, Thresholding]:
+    """The linear probe of a cell, from what `Cell.write` left of it, and the thresholding that makes its matrix."""
     scores, coefficients = scores.filter(repeat=repeat), coefficients.filter(repeat=repeat)
     about, rows = scores.row(0, named=True), len(names) - 1 if len(names) == 2 else len(names)
     weights_CK = coefficients["weight"].to_numpy().reshape(rows, -1).astype(np.float64)  # the intercept is the last
     of_one = coefficients.head(weights_CK.shape[1] - 1)
-    probe = Probe(
+    probe = LinearProbe(
         classes=names,
         weights_CK=weights_CK[:, :-1],
         intercept_C=weights_CK[:, -1],

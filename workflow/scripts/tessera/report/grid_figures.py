@@ -9,20 +9,22 @@ import polars as pl
 
 from tessera.features.pooling import pooling_order
 from tessera.features.registry import KINDS
+from tessera.probes.registry import LOGISTIC
 from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look
 from tessera.results.contestants import CONTESTANTS
 from tessera.study.grid import parse_width, threshold_order
 
-CONTROLS = {kind.of_control for kind in KINDS.values()}
+CONTROLS = {kind.of_control for kind in KINDS.values() if kind.of_control}
 SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation": "correlation", "l1": "L1 path"}
 
 
 def layer_width(scores: pl.DataFrame) -> plt.Figure:
     """Of one model, per data set: macro F1 by layer, a line per width, with 95 % intervals; the hidden states in grey.
 
-    Each point is the pooling and threshold with the best cross-validated F1 inside the training split.
+    Each point is the pooling and threshold with the best cross-validated F1 inside the training split, of logistic
+    regressions, as in all figures of the grid.
     """
-    cells = scores.filter(split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+    cells = scores.filter(probe=LOGISTIC, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
     best = cells.unique(["features", "layer", "width", "data"], keep="first", maintain_order=True)
     names = sorted(best["data"].unique())
     widths = sorted(best["width"].drop_nulls().unique(), key=lambda width: (parse_width(width), width))
@@ -77,7 +79,9 @@ def pooling_threshold(scores: pl.DataFrame) -> plt.Figure:
 
     Layer and width of each entry are those with the best cross-validated F1 inside the training split.
     """
-    cells = scores.filter(features="sae", split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
+    cells = scores.filter(features="sae", probe=LOGISTIC, split="test").sort(
+        "cv_macro_f1", descending=True, maintain_order=True
+    )
     best = cells.unique(["data", "pooling", "threshold"], keep="first", maintain_order=True)
     mean = best.group_by("pooling", "threshold").agg(pl.col("macro_f1", "density").mean())
     poolings = sorted(mean["pooling"].unique(), key=pooling_order)
@@ -112,7 +116,7 @@ def selection(scores: pl.DataFrame) -> plt.Figure:
     Layer, width, pooling and threshold of each point are those with the best cross-validated F1 inside the training
     split.
     """
-    cells = scores.filter(features="sae", split="test").with_columns(
+    cells = scores.filter(features="sae", probe=LOGISTIC, split="test").with_columns(
         kind=pl.when(threshold="none").then(pl.lit("real-valued")).otherwise(pl.lit("binarised")),
         method=pl.col("selection").str.extract(r"^([a-z0-9]+)-"),
         k=pl.col("selection").str.extract(r"-([0-9]+)$").cast(pl.Int64),
@@ -155,9 +159,8 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
         for index, name in enumerate(names):
             points, (colour, marker) = best.filter(contestant=name), look(list(CONTESTANTS).index(name))
             place = {row: number for number, row in enumerate(rows)}
-            y = [
-                place[row] + 0.15 * (index - (len(names) - 1) / 2) for row in points.select("data", "split").iter_rows()
-            ]
+            shift = min(0.15, 0.9 / len(names)) * (index - (len(names) - 1) / 2)
+            y = [place[row] + shift for row in points.select("data", "split").iter_rows()]
             axis.errorbar(
                 points["macro_f1"],
                 y,
@@ -167,7 +170,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
                 color=colour,
                 label=name,
                 elinewidth=0.8,
-                mfc="white" if name in CONTROLS else colour,
+                mfc="white" if name.split(",")[0] in CONTROLS else colour,
             )
         labels = [data if split == "test" else f"{data}\n({split})" for data, split in rows]
         axis.set_yticks(range(len(rows)), labels)

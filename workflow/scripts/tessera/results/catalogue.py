@@ -25,7 +25,7 @@ from tessera.results.entries import (
 from tessera.study.grid import CELL
 
 METRICS = (*intervals("macro_f1", "accuracy", "roc_auc", "average_precision", "ece"), "reliability")
-FIT = ("cv_macro_f1", "C", "C_at_edge", "tau", "n_features", "density", "training_examples", "converged")
+FIT = ("cv_macro_f1", "C", "C_at_edge", "setting", "tau", "n_features", "density", "training_examples", "converged")
 PLACE = (*CELL[:-1], "control")  # of a cell, without its data set
 MATCHED = ("match", "source", "target", "data", "features", "condition", "over", "pooling", "threshold", "selection")
 MATCH_SCORES = (*MATCHED, "split", *intervals("macro_f1", "accuracy", "roc_auc"), "draws", "examples", "cv_macro_f1")

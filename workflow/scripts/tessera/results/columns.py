@@ -1,6 +1,7 @@
 """What the columns of all tables mean."""
 
 from tessera.features.registry import KINDS
+from tessera.probes.registry import PROBES
 
 # Columns that mean the same wherever they stand: their meaning, and in brackets their unit where they have one.
 COLUMNS = {
@@ -10,6 +11,7 @@ COLUMNS = {
     "width": "width of the SAE, as in the config",
     "pooling": "how an example became one row: a pooling over its tokens, n-grams of word or char, image size",
     "threshold": "none: the pooled value; a number or a quantile: 1 where the pooled value exceeds it",
+    "probe": f"kind of probe: {', '.join(f'{one.name} ({one.title})' for one in PROBES.values())}",
     "selection": "none: all latents; else how, and how many, were chosen on training rows",
     "data": "data set of the config",
     "control": "is the model one of re-drawn weights?",
@@ -29,8 +31,9 @@ COLUMNS = {
     "positive",
     "reliability": "reliability term of the Brier score of the predicted class, over the same bins; 0: calibrated",
     "cv_macro_f1": "macro F1 in cross-validation inside the training split: what cells are chosen by",
-    "C": "inverse L2 penalty, chosen by cv_macro_f1",
+    "C": "inverse L2 penalty, chosen by cv_macro_f1; none of a probe without one",
     "C_at_edge": "is C the smallest or largest of those to choose from?",
+    "setting": "what else cross-validation chose of the probe",
     "tau": "the threshold, in the unit of the pooled value",
     "n_features": "columns of the matrix that the probe saw",
     "density": "share of nonzero entries of that matrix, on training rows",

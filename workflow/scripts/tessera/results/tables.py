@@ -164,7 +164,7 @@ def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], contro
 
 def transfer_table(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
     """Every transferred cell, scenario, source and target in front."""
-    scores = with_control(scores, controls).drop("data", "selection")
+    scores = with_control(scores, controls).drop("data", "selection", "probe")
     place = ["scenario", "source", "target", "condition", "fraction", "repeat"]
     return scores.select(*place, pl.exclude(place))
 

@@ -3,6 +3,7 @@
 import polars as pl
 
 from tessera.features.registry import KINDS, kind
+from tessera.probes.registry import LOGISTIC
 from tessera.study.grid import parse_width
 
 SATURATED = 0.9  # share of nonzero entries above which a feature matrix says little
@@ -122,6 +123,7 @@ def _of_cells(cells: pl.DataFrame) -> list[tuple]:
     axes = ("layer", "width", "pooling", "threshold")
     named = [pl.lit(f"{axis} ") + pl.col(axis).cast(pl.String) for axis in axes]
     named.append(pl.when(pl.col("selection") != "none").then(pl.lit("selection ") + pl.col("selection")))
+    named.append(pl.when(pl.col("probe") != LOGISTIC).then(pl.lit("probe ") + pl.col("probe")))
     place = pl.concat_str(named, separator=", ", ignore_nulls=True)
     for (features, model, data), group in cells.group_by("features", "model", "data", maintain_order=True):
         where = ", ".join(part for part in (data, kind(features).title, model) if part)

@@ -27,6 +27,7 @@ AXES = {
     "pooling": Axis(r"[a-z0-9_]+"),
     "threshold": Axis(r"[a-z0-9.+-]+"),
     "selection": Axis(r"[a-z0-9-]+"),
+    "probe": Axis(r"[a-z][a-z0-9_]*"),  # a kind of probes
     "pass": Axis(r"\d+", number=True),
     "shard": Axis(r"\d+", number=True),
     "texts": Axis(r"[0-9a-f]+"),  # a digest of what is read
@@ -34,8 +35,8 @@ AXES = {
     "source": Axis(),
     "match": Axis(),
 }
-# What names a cell in a table: its kind of features, its place in the grid, its data set.
-CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "data"]
+# What names a cell in a table: its kind of features, its place in the grid, its kind of probe, its data set.
+CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "probe", "data"]
 
 
 def split_width(width: str) -> tuple[str, str | None]:

@@ -47,8 +47,8 @@ def keyed(*axes: str) -> str:
 
 
 def probe(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:
-    """The file of a part of a cell: `place` names the job beside the data set, `axes` the cell in it."""
-    return f"results/probes/features={features}/{keyed(*place, 'data', *axes)}/{{part}}.parquet"
+    """The file of a part of a cell: `place` names the job beside data set and kind of probe, `axes` the cell in it."""
+    return f"results/probes/features={features}/{keyed(*place, 'data', *axes, 'probe')}/{{part}}.parquet"
 
 
 def transfer(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:

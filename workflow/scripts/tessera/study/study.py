@@ -23,6 +23,7 @@ class Study:
     matches: dict[str, dict]
     baselines: dict
     probe: dict
+    probes: dict[str, list[str]]
     claims: dict
     evidence: dict
     explorer: dict

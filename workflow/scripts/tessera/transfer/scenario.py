@@ -76,7 +76,7 @@ class Transfer:
         }
         self.sources, self.seed, self.folds, self.repeat = sources, seed, folds, repeat
         self.fractions = sorted(float(fraction) for fraction in fractions)
-        self.grid = [float(value) for value in C]
+        self.penalties = [float(value) for value in C]
         training = [self.examples[source].filter(split="train") for source in sources]
         self.classes = classes(pl.concat(frame["label"] for frame in training))
         self.tests = []
@@ -164,7 +164,7 @@ class Transfer:
             space = fit_space(train)
             train_EK = space.apply(train)
             folds = Folds(train, subset["label_E"], subset["fold_E"], fit_space)
-            probe = fit_probe(train_EK, subset["label_E"], folds, self.classes, self.grid)
+            probe = fit_probe(train_EK, subset["label_E"], folds, self.classes, self.penalties)
             for test in self.tests:
                 probability_EC = probe.probabilities(space.apply(features[test.data][test.rows]))
                 place = {"repeat": self.repeat, "target": test.target}

@@ -56,7 +56,7 @@ async function decisionOf(place, example, shown, best, { block: size, classes },
   const { frames } = await piece(`decisions/${place}/${Math.floor(spot / size)}`);
   const told = frames.decisions.rows(row => row.example === example), latents = frames.latents.rows(row => row.example === example);
   const first = told.find(row => row.class === row.predicted), other = several && told.find(row => row.class !== row.predicted);
-  const of = ["pooling", "threshold", "selection"].map(name => at.latents.column(name)[0]), cell = ["sae", place, ...of].join("/");
+  const of = ["pooling", "threshold", "selection"].map(name => at.latents.column(name)[0]), cell = ["sae", place, ...of, "logistic"].join("/");
   const named = new Map(at.shown.rows().map(row => [row.latent, row.explanation ?? row.fires_on ?? ""]));
   const chosen = latents.find(row => String(row.latent) === query.latent) ?? latents[0];
   const rows = [...latents.map(row => ({ ...row, what: row.latent, name: named.get(row.latent) ?? "", current: row === chosen })),
