@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ARGUMENTS = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml"]
 WAIT = 300  # seconds
 CELLS = "results/probes/features=sae/model=bert/layer=1/width=64/data=weather"
-CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/scores.parquet"
+CELL = f"{CELLS}/pooling=sum/threshold=1.0/selection=none/probe=logistic/scores.parquet"
 
 
 def texts(name: str, size: int, seed: int) -> pl.DataFrame:

@@ -65,7 +65,7 @@ def test_a_cell_agrees_with_its_own_recomputation(study, pooling, threshold):
         positive = features[train][features[train] > 0]
         features = (features > (1.0 if threshold == "1.0" else np.quantile(positive, 0.5))).astype(float)
     cell = pl.read_parquet(
-        study / f"{CELLS}/pooling={pooling}/threshold={threshold}/selection=none/scores.parquet"
+        study / f"{CELLS}/pooling={pooling}/threshold={threshold}/selection=none/probe=logistic/scores.parquet"
     ).row(0, named=True)
     label = examples["label"].to_numpy()
     model = LogisticRegression(C=cell["C"], class_weight="balanced", max_iter=5000, tol=1e-8)
