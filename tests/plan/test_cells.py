@@ -46,6 +46,17 @@ def test_a_kind_that_nobody_asks_for_has_no_cell(made):
     assert cells.asked(study) == ["sae", "hidden"]
 
 
+def test_logistic_regressions_alone_are_fitted_on_the_gpu_that_a_config_asks_for(made):
+    study = made(probe={"device": "cuda"}, probes={"lda": ["hidden"]})
+    assert [cells.rule(*fit) for fit in cells.fits(study) if cells.gpu(study, fit[1])] == [
+        *("probe_sae", "probe_hidden", "probe_tfidf", "probe_length")
+    ]
+    assert (cells.group(study, "logistic"), cells.environment(study, "sae", "logistic")) == (None, "exports")
+    for fit in [(study, "lda"), (made(), "logistic")]:
+        assert (cells.device(*fit), cells.gpu(*fit), cells.group(*fit)) == ("cpu", {}, "cells")
+    assert cells.environment(made(), "sae", "logistic") == cells.environment(study, "hidden", "lda") == "probes"
+
+
 def test_a_model_is_probed_on_its_own_data(made, edited):
     study = made(models=edited("m", data=["d"]))
     assert len(cells.every_cell(study, "scores", "hidden")) == (2 * 1 + 2 * 2) * 2

@@ -46,7 +46,8 @@ def test_defaults(config):
     assert (study.seed, study.repeats) == (0, 1)
     assert study.claims == {"primary": "SAE > hidden states"}
     assert study.shard_size == 10000
-    assert study.probe == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000, "seed": 0}
+    assert study.settings == {"C": [0.001, 0.01, 0.1, 1.0, 10.0, 100.0], "folds": 5, "resamples": 1000, "seed": 0}
+    assert study.probe == study.settings | {"device": "cpu"}
     assert study.baselines == {
         "hidden": ["mean", "max", "last", "sum"],
         "tfidf": ["word", "char"],

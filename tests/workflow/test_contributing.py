@@ -69,7 +69,7 @@ frame = pl.DataFrame({"example": rows, "text": text, "label": label, "group": ro
 files = ["data=d/examples.parquet", "data=e/examples.parquet"]
 for file in files:
     write_parquet(file, frame.cast({"example": pl.UInt32, "group": pl.UInt32}))
-settings = {"seed": 0, **study.probe} | {"seed": 0}
+settings = study.settings
 ((place, cell),) = probe_cells("shape", files[0], [], {}, {}, settings)
 assert place == {} and cell.scores["macro_f1"].to_list() == [1.0]
 spec = transfers.spec(study, "t", "d")

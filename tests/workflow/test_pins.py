@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from studies import study_of
 from tessera.features.registry import KINDS
+from tessera.plan import cells
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow/scripts/tessera"
@@ -51,12 +53,16 @@ def test_rules_name_environments_that_exist():
 
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "vl_convert": "vl-convert-python"}
+ON_GPUS = study_of(probe={"device": "cuda"})
 BROUGHT_ALONG = {"huggingface-hub", "tokenizers"}  # by transformers and datasets
 
 
-def imported(file: Path) -> set[str]:
+ON_GPU = LIBRARY / "probes/gpu.py"  # imported where the config asks for a GPU: the environment is then another
+
+
+def imported(file: Path, on_gpu: bool) -> set[str]:
     """Every third-party package that a script imports, itself or through the library, at once or in a function."""
-    found, waiting, seen = set(), [file], set()
+    found, waiting, seen = set(), [file], set() if on_gpu else {ON_GPU}
     while waiting:
         file = waiting.pop()
         if file in seen:
@@ -85,7 +91,8 @@ def jobs() -> list[tuple[str, str]]:
         for rules in sorted((ROOT / "workflow/rules").glob("*.smk"))
         for pair in re.findall(pattern, rules.read_text(), re.DOTALL)
     ]
-    return named + [(kind.environment, script) for kind in KINDS.values() for script in ("probe", "transfer")]
+    made = [(kind.environment, script) for kind in KINDS.values() for script in ("probe", "transfer")]
+    return [*named, *made, (cells.environment(ON_GPUS, "sae", "logistic"), "probe")]
 
 
 @pytest.mark.parametrize(("environment", "script"), jobs())
@@ -93,4 +100,4 @@ def test_an_environment_has_what_its_scripts_import(environment, script):
     """As far as it goes without conda."""
     parts = yaml.safe_load((ROOT / f"envs/{environment}.yaml").read_text())["dependencies"]
     there = pins(next(part["pip"] for part in parts if isinstance(part, dict)))
-    assert imported(ROOT / f"workflow/scripts/{script}.py") <= {*there, *BROUGHT_ALONG}
+    assert imported(ROOT / f"workflow/scripts/{script}.py", on_gpu="torch" in there) <= {*there, *BROUGHT_ALONG}

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 import pytest
 import yaml
 from machine import lacks
-from runs import ROOT, make_study, planned
+from runs import ROOT, change, make_study, planned, snakemake
 
-# A rule that is made for each kind of features, or stage, goes by what stands in front of its name.
+# A rule that is made for each kind of features, or stage, goes by what stands in front of its name, or what names it.
 RULES = {
-    name or re.search(r'f"(\w+)_\{', body)[1]: body
+    name or re.search(r'name:\n +(?:f"|cells\.)(\w+?)_?[{(]', body)[1]: body
     for file in (ROOT / "workflow/rules").glob("*.smk")
     for name, body in re.findall(r"^ *rule ?(\w*):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
@@ -30,7 +30,8 @@ def test_the_default_profile_sets_no_resources():
 
 
 def test_cheap_jobs_share_a_slurm_job():
-    grouped = {rule for rule, body in RULES.items() if re.search(r'\n +group:\n +"(cells|results)"\n', body)}
+    together = re.compile(r'\n +group:\n +("cells"|"results"|cells\.group.*)\n')
+    grouped = {rule for rule, body in RULES.items() if together.search(body)}
     alone = {
         "examples",
         "weights",
@@ -53,7 +54,8 @@ def test_cheap_jobs_share_a_slurm_job():
 
 @pytest.mark.parametrize("rule", [rule for rule, body in RULES.items() if "script:" in body])
 def test_a_retry_asks_for_more(rule):
-    assert re.search(r"resources:\n +mem_mb=grows\(\d+\),\n +runtime=grows\(\d+( \* STUDY.repeats)?\),\n", RULES[rule])
+    asked = r"( +\*\*cells\.gpu.*\n)? +mem_mb=grows\(\d+\),\n +runtime=grows\(\d+( \* STUDY.repeats)?\),\n"
+    assert re.search(rf"resources:\n{asked}", RULES[rule])
     assert "retries" not in RULES[rule]
 
 
@@ -63,3 +65,12 @@ def test_a_dry_run(tmp_path, name):
         lacks("snakemake-executor-plugin-slurm is not installed (it is in requirements.txt)")
     folder = make_study(tmp_path / "study")
     assert planned(folder, "--profile", str(ROOT / "profiles" / name)) == planned(folder)
+
+
+def test_probes_on_a_gpu_are_planned_with_no_edit_of_a_profile_and_refused_without_one(copy, monkeypatch):
+    change(copy, lambda config: config["probe"].update(device="cuda"))
+    assert planned(copy, "--profile", str(ROOT / "profiles/local-gpu")) == planned(copy)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    printed = snakemake(copy, "--config", "cell=length/own", "--", "cell", fails=True)
+    assert "config key probe.device: cuda, but torch sees no GPU here; allowed: cpu" in printed
+    assert "Traceback" not in printed

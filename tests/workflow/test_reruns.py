@@ -97,6 +97,10 @@ EDITS = {
         lambda config: config["probe"].update(folds=4),
         {"probe_sae": 2, "probe_hidden": 6, "probe_tfidf": 2, "probe_length": 2, **MERGES},
     ),
+    "probes on a GPU": (
+        lambda config: config["probe"].update(device="cuda"),
+        {"probe_sae": 2, "probe_hidden": 6, "probe_tfidf": 2, "probe_length": 2, **MERGES},
+    ),
     "data set": (lambda config: config["datasets"].update(more={**config["datasets"]["own"]}), TEXTS),
     "a pass with a layer": (
         lambda config: config["models"]["bert"]["passes"].append({3: []}),

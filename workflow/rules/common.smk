@@ -56,7 +56,7 @@ if not IMPORTED:
             refuse(error)
 
 
-PROBE = {"seed": STUDY.seed, **STUDY.probe}
+PROBE = STUDY.settings
 
 
 wildcard_constraints:

@@ -18,10 +18,11 @@ for name, probe in cells.fits(STUDY):
         benchmark:
             f"results/benchmarks/{cells.rule(name, probe)}/{paths.keyed(*kind(name).place, 'data')}.tsv"
         group:
-            "cells"
+            cells.group(STUDY, probe)
         conda:
-            f"../../envs/{cells.environment(name, probe)}.yaml"
+            f"../../envs/{cells.environment(STUDY, name, probe)}.yaml"
         resources:
+            **cells.gpu(STUDY, probe),
             mem_mb=grows(4000),
             runtime=grows(60 * STUDY.repeats),
         params:
@@ -29,6 +30,7 @@ for name, probe in cells.fits(STUDY):
             probe=probe,
             axes=kind(name).values(STUDY),
             settings=PROBE,
+            device=cells.device(STUDY, probe),
             repeats=of(data.repeats),
             version=VERSIONS["probes"],
         message:

@@ -8,7 +8,7 @@ with script(snakemake) as log:
     inputs, params, outputs = snakemake.input, snakemake.params, hive.by(snakemake.output, *snakemake.params.axes)
     place = dict(snakemake.wildcards.items())
     files = params.kind, inputs.examples, inputs.features
-    cells = probe_cells(*files, place, params.axes, params.settings, params.repeats, params.probe)
+    cells = probe_cells(*files, place, params.axes, params.settings, params.repeats, params.probe, params.device)
     for here, cell in cells:
         log.info("%s: %s", here, cell.scores.to_dicts())
         cell.write(outputs[tuple(here.values())])

@@ -75,8 +75,25 @@ def rule(name: str, probe: str) -> str:
     return f"probe_{name}" if probe == kind(name).probe else f"probe_{name}_{probe}"
 
 
-def environment(name: str, probe: str) -> str:
+def device(study: Study, probe: str) -> str:
+    """Where a kind of probe is fitted: cpu, or cuda."""
+    return study.probe["device"] if probe_kind(probe).on_gpu else "cpu"
+
+
+def gpu(study: Study, probe: str) -> dict[str, int]:
+    """The resource that a job needs, if it needs one."""
+    return {"gpu": 1} if device(study, probe) == "cuda" else {}
+
+
+def group(study: Study, probe: str) -> str | None:
+    """The group that jobs share a Slurm job in: what needs no GPU does not wait for one."""
+    return None if gpu(study, probe) else "cells"
+
+
+def environment(study: Study, name: str, probe: str) -> str:
     """The file of envs/ that a job needs."""
+    if gpu(study, probe):
+        return "exports"
     return probe_kind(probe).environment or kind(name).environment
 
 

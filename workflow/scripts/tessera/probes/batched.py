@@ -153,6 +153,8 @@ def _descend(objective: _Objective) -> tuple[np.ndarray, np.ndarray]:
     weights = torch.zeros(objective.shape, dtype=torch.float64, device=objective.share.device)
     decision = objective.decisions(weights)
     gradient = objective.gradient(weights, decision)
+    if not gradient.isfinite().all():
+        raise ValueError("features that are not finite numbers")
     past: list[list[torch.Tensor]] = []  # change of weights, of gradient, their inverse product, the scale of a step
     for iteration in range(ITERATIONS + 1):
         small = gradient.abs().amax((1, 3), keepdim=True) <= TOLERANCE

@@ -58,12 +58,8 @@ def fit_probe(
     candidates = how.candidates(sorted(penalties))
     columns_F = selected.folds if selected else repeat(None)
     with threadpool_limits(1):
-        f1_FG = np.array(
-            [
-                _scores(fold, how.fold_predictions(fold, names, candidates, columns_K, seed))
-                for fold, columns_K in zip(folds, columns_F, strict=False)
-            ]
-        )
+        told = how.predictions(zip(folds, columns_F, strict=False), names, candidates, seed)
+        f1_FG = np.array([_scores(fold, predicted_GE) for fold, predicted_GE in told])
         best = int(f1_FG.mean(axis=0).argmax())
         probe = how.fit(train_EK, label_E, names, candidates[best], selected and selected.whole, seed)
     at_edge = probe.C is not None and _at_edge(f1_FG, best)

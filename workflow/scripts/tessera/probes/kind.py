@@ -5,6 +5,7 @@ plans a study asks these classes too, so a kind imports what it fits with where 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ class ProbeKind(ABC):
     kinds: the kinds of features that a config can ask for it on; those that it is the probe of apart.
     linear: is its decision a sum over columns, whose weights make a table?
     environment: the file of envs/ that its jobs need; the features' without it.
+    on_gpu: is it fitted on a GPU where the config asks for one?
     """
 
     name: str
@@ -40,6 +42,11 @@ class ProbeKind(ABC):
     kinds: tuple[str, ...] = ()
     linear: bool = True
     environment: str | None = None
+    on_gpu: bool = False
+
+    def on(self, device: str) -> "ProbeKind":
+        """Itself, as it is fitted on a device."""
+        return self
 
     def space(self, kind: Kind, train: Features, pooling: str | None, threshold: str | None) -> Space:
         """The space fitted on training rows in which it reads a kind of features: theirs, where it does not say so."""
@@ -66,6 +73,17 @@ class ProbeKind(ABC):
             columns_K: the columns to use, where not all.
             seed: of whatever is drawn.
         """
+
+    def predictions(
+        self,
+        folds: Iterable[tuple[Fold, np.ndarray | None]],
+        names: list[str],
+        candidates: list[Candidate],
+        seed: int,
+    ) -> Iterator[tuple[Fold, list[np.ndarray]]]:
+        """Each fold, given with the columns to use of it, and what the candidates say of what it holds out."""
+        for fold, columns_K in folds:
+            yield fold, self.fold_predictions(fold, names, candidates, columns_K, seed)
 
     def fold_predictions(
         self,

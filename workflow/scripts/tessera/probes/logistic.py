@@ -17,6 +17,14 @@ class Logistic(ProbeKind):
 
     name = "logistic"
     title = "logistic regression"
+    on_gpu = True
+
+    def on(self, device: str) -> ProbeKind:
+        if device == "cpu":
+            return self
+        from tessera.probes.gpu import LogisticOnGpu
+
+        return LogisticOnGpu(self)
 
     def candidates(self, penalties: list[float]) -> list[float]:
         return penalties

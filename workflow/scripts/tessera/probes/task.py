@@ -153,13 +153,15 @@ def probe_cells(
     settings: dict,
     repeats: int = 1,
     probe: str = LOGISTIC,
+    device: str = "cpu",
 ) -> Iterator[tuple[dict[str, str], Cell]]:
     """Every cell of a kind of features and of probe at one place, all its repeats, its place on the axes in front.
 
-    From the file of the examples and the files of its features; `values` are those of the axes.
+    From the file of the examples and the files of its features; `values` are those of the axes, `device` is where
+    probes are fitted.
     """
     frame, stored = read_examples(examples), Stored(Path(examples), files, place)
-    one, how = kind(name), probe_kind(probe)
+    one, how = kind(name), probe_kind(probe).on(device)
     tasks = [Task(frame, **settings, repeat=repeat) for repeat in range(repeats)]
     selections = values.get("selection", ["none"])
     for pooling in values.get("pooling", [None]):

@@ -43,6 +43,11 @@ class Study:
         """Model of re-drawn weights → the model that it controls."""
         return {name: model["control_of"] for name, model in self.models.items() if "control_of" in model}
 
+    @property
+    def settings(self) -> dict:
+        """What every fit of a probe is told, whichever device it is on."""
+        return {"seed": self.seed} | {key: value for key, value in self.probe.items() if key != "device"}
+
     def drawn(self, model: str, width: str | None) -> tuple[str, str | None, int]:
         """Model and width as the config has them, and which draw they are: of the control, else of the SAE."""
         name, draw = draws.split(model)

@@ -219,7 +219,7 @@ def check_scenarios(study: Study) -> None:
     Raises:
         TesseraError: names the scenario.
     """
-    settings = {"seed": study.seed, **study.probe, "resamples": 0}
+    settings = study.settings | {"resamples": 0}
     for name, spec in study.transfers.items():
         needed = dict.fromkeys([*spec["sources"], *spec["targets"], *spec["translated"].values()])
         if any({"hub", "answered"} & set(study.datasets[data]) for data in needed):
