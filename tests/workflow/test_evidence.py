@@ -29,7 +29,7 @@ def table(study: Path, name: str) -> pl.DataFrame:
 
 
 def test_every_table_of_evidence_is_there_and_has_rows(study):
-    for entry in OURS:
+    for entry in (one for one in OURS if one.rule == "evidence_tables"):
         found = table(study, entry.name)
         TABLES[entry.name].check(found.columns)
         assert len(found), entry.name

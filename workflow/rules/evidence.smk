@@ -300,6 +300,36 @@ rule evidence_tables:
         "../scripts/evidence_tables.py"
 
 
+rule recovery:
+    input:
+        truths=given(evidence.truths),
+        decoders=of(evidence.known_decoders),
+        latents=of(evidence.known_latents),
+        provenance=results.parquet("provenance"),
+    output:
+        **results.outputs(STUDY, "recovery"),
+    log:
+        "logs/recovery.log",
+    benchmark:
+        "results/benchmarks/recovery.tsv"
+    group:
+        "results"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        models=list(STUDY.truths),
+        drawn=results.drawn(STUDY),
+        seed=STUDY.seed,
+        version=VERSIONS["recovery"],
+    message:
+        "latents beside the directions that are known"
+    script:
+        "../scripts/recovery.py"
+
+
 rule evidence:
     input:
         list(results.outputs(STUDY, "evidence_tables").values()),

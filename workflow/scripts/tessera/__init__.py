@@ -32,6 +32,7 @@ VERSIONS = {
     "evidence": 1,
     "writes": 1,
     "ablations": 2,
+    "recovery": 1,
     "tables": 8,
     "claims": 4,
     "figures": 5,

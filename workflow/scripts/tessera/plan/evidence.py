@@ -1,6 +1,7 @@
 """What the rules of evidence ask: places, what is read at each, what a study has of it."""
 
 from tessera.base.errors import TesseraError
+from tessera.base.files import resolve
 from tessera.features.registry import KINDS
 from tessera.plan.cells import shards, shards_of
 from tessera.plan.saes import entry
@@ -125,6 +126,21 @@ def prompts(study: Study, model: str, data: str) -> dict | None:
     """The entry of a data set that this model answered; None of another's."""
     one = study.datasets[data]
     return one if one.get("answered", {}).get("model") == model else None
+
+
+def truths(study: Study) -> list[str]:
+    """The user's files of directions that are known, one per model that has any."""
+    return [str(resolve(file)) for file in study.truths.values()]
+
+
+def known_decoders(study: Study) -> list[str]:
+    """What the latents of every SAE of such a model write."""
+    return [paths.DECODER.format(**cell) for cell in study.sae_cells() if cell["model"] in study.truths]
+
+
+def known_latents(study: Study) -> list[str]:
+    """The latents of every place of such a model."""
+    return [paths.EVIDENCE.format(part="latents", **one) for one in places(study) if one["model"] in study.truths]
 
 
 def abroad(study: Study) -> list[str]:

@@ -9,7 +9,7 @@ from tessera.study.study import Study
 # What of it only says how activations are kept.
 STORED = ("activation_dtype", "pool_massive")
 # What of a model's entry does not change what it computes at a hook.
-ASIDE = ("passes", "saes", "data", "draws", *STORED)
+ASIDE = ("passes", "saes", "data", "draws", "truth", *STORED)
 FILES = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}  # kinds of files in a model's folder
 
 

@@ -114,3 +114,58 @@ def _drops(axis: plt.Axes, drops: pl.DataFrame, span: int) -> None:
             curve["at_layer"].to_numpy() + span / 100 * (number - 1.5), curve["drop"], yerr=np.clip(ends, 0, None),
             color=colour, marker=marker, elinewidth=0.6, label=label,
         )  # fmt: skip
+
+
+def recovery(table: pl.DataFrame) -> plt.Figure:
+    """A row per SAE, a point per draw: how well its latents match the known directions, and how many of those it has."""
+    names = _saes(table)
+    with plt.rc_context(STYLE):
+        height = 0.7 + 0.18 * names.n_unique()
+        figure, (axis, shares) = plt.subplots(1, 2, figsize=(2 * COLUMN, height), sharex=True, sharey=True)
+        axis.plot(table["null_mcc"], names, ls="none", marker="|", color="0.5", label="as many random directions")
+        axis.plot(table["mcc"], names, ls="none", marker=MARKERS[0], color=COLOURS[0], label="latents")
+        shares.plot(table["recovered"], names, ls="none", marker=MARKERS[0], color=COLOURS[0])
+        axis.set_xlim(-0.03, 1.03)
+        axis.margins(y=0.2)
+        axis.invert_yaxis()
+        axis.set_xlabel("mean |cosine| of matched pairs (MCC)")
+        shares.set_xlabel("share of known directions matched over .9")
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def true_latents(table: pl.DataFrame) -> plt.Figure:
+    """A row per known direction that makes a class, a mark per SAE: the rank of its latent for the class.
+
+    Filled where it is among the first, as many as directions make the class; at the right edge where it has no rank.
+    """
+    rows = pl.format("{}, {}: {}", "data", "class", "direction")
+    wanted = pl.len().over("model", "layer", "width", "data", "class")
+    table = table.with_columns(row=rows, wanted=wanted, sae=_saes(table))
+    names = table["row"].unique(maintain_order=True).to_list()
+    saes = table["sae"].unique(maintain_order=True).to_list()
+    edge = 2 * max(2, table["rank"].max() or 0)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.06 * (len(saes) + 1) * len(names)))
+        for number, sae in enumerate(saes):
+            here, (colour, marker) = table.filter(sae=sae), look(number)
+            y = np.array([names.index(row) for row in here["row"]]) + 0.7 * ((number + 0.5) / len(saes) - 0.5)
+            first = (here["rank"] <= here["wanted"]).fill_null(False).to_numpy()
+            for chosen, fill, label in ((first, colour, sae), (~first, "white", None)):
+                x = here["rank"].fill_null(edge).to_numpy()[chosen]
+                axis.plot(x, y[chosen], ls="none", marker=marker, color=colour, mfc=fill, label=label)
+        axis.set_xscale("log", base=2)
+        axis.set_xlim(0.8, 1.2 * edge)
+        ticks = [2**power for power in range(int(np.log2(edge)))]
+        axis.set_xticks([*ticks, edge], [*map(str, ticks), "none"])
+        axis.set_yticks(range(len(names)), names, parse_math=False)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_xlabel("rank among the latents that speak for the class")
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0, handletextpad=0.3)
+    return figure
+
+
+def _saes(table: pl.DataFrame) -> pl.Series:
+    """The SAE of each row by its name; without the model and layer where there is one place alone."""
+    one = table.select("model", "layer").n_unique() < 2
+    return table.select(pl.col("width") if one else pl.format("{}/{}/{}", "model", "layer", "width")).to_series()

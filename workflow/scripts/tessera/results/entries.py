@@ -116,6 +116,14 @@ def with_evidence(study: Study) -> bool:
     return bool(per_place(study))
 
 
+def with_truth(study: Study) -> bool:
+    return bool(study.truths)
+
+
+def with_true_latents(study: Study) -> bool:
+    return any(place["model"] in study.truths for place in per_place(study))
+
+
 def with_ablations(study: Study) -> bool:
     return bool(per_ablation(study))
 

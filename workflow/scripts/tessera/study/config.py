@@ -312,6 +312,10 @@ def _check_model(name: str, model: dict, study: Study) -> None:
         _known(f"{key}.data", data, study.datasets)
     if "revision" in model and "hub" not in model:
         raise TesseraError(f"config key {key}.revision: only a model with the key hub has a revision")
+    if "truth" in model and not {"path", "hub"} & set(model):
+        raise TesseraError(f"config key {key}.truth: only a model with the key path or hub has known directions")
+    if "truth" in model and not resolve(model["truth"]).is_file():
+        raise TesseraError(f"config key {key}.truth: {model['truth']!r} is not there")
     source = study.models[study.architecture(name)]
     checks.check_model(name, study)
     tuned = source.get("tuned", {})

@@ -48,6 +48,12 @@ class Study:
         """What every fit of a probe is told, whichever device it is on."""
         return {"seed": self.seed} | {key: value for key, value in self.probe.items() if key != "device"}
 
+    @property
+    def truths(self) -> dict[str, str]:
+        """Model that has SAEs → the file of directions that are known to be in its hidden states."""
+        files = {cell["model"]: self.models[cell["model"]].get("truth") for cell in self.sae_cells()}
+        return {model: file for model, file in files.items() if file}
+
     def drawn(self, model: str, width: str | None) -> tuple[str, str | None, int]:
         """Model and width as the config has them, and which draw they are: of the control, else of the SAE."""
         name, draw = draws.split(model)
