@@ -17,7 +17,18 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.apidoc", "sphinx.
 root_doc = "docs/index"
 include_patterns = ["CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "config/README.md", "docs/**"]
 # What git ignores, or holds no page: not walked through.
-exclude_patterns = [".*", "benchmarks/results", "logs", "results", "site", "tests", "twins", "visual", "workflow"]
+exclude_patterns = [
+    ".*",
+    "benchmarks/results",
+    "logs",
+    "results",
+    "site",
+    "synthetic",
+    "tests",
+    "twins",
+    "visual",
+    "workflow",
+]
 exclude_patterns += ["docs/api/modules.rst", "docs/api/tessera.rst"]  # docs/library.md has what they say
 
 myst_heading_anchors = 3  # as on a code host

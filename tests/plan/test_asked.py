@@ -1,7 +1,7 @@
 """Which tables, figures and pages a study has, and what its matches read."""
 
 import pytest
-from tessera.plan import matches, results
+from tessera.plan import evidence, matches, results
 from tessera.results.catalogue import TABLES
 
 ANSWERED = {"path": "d.csv", "behaviour_of": "m"}
@@ -72,6 +72,19 @@ def test_the_tables_and_pages_of_a_study(made):
     assert results.pages(plain) == results.pages(made()) == pages
     assert [page for page, *_ in results.every_page(plain)] == ["study", "runtimes", *pages]
     assert results.claimed(plain) == ["scores", "predictions"]
+
+
+def test_a_model_of_known_directions_has_tables_of_recovery(made, edited, tmp_path):
+    (tmp_path / "truth").touch()
+    models = edited("m", truth=str(tmp_path / "truth"))
+    known = made(models=models)
+    assert known.truths == {"m": str(tmp_path / "truth")} and not made().truths
+    assert [table for table in results.outputs(known, "recovery") if "csv" not in table] == ["recovery"]
+    decoder = "results/saes/model=m/layer={}/width={}/decoder.safetensors"
+    assert evidence.known_decoders(known) == [decoder.format(*place) for place in ((1, 512), (1, "2k"), (3, 512))]
+    placed = made(models=models, evidence={"places": ["m/3/512/d"]})
+    assert figures(placed)[-2:] == ["recovery", "true_latents"]
+    assert evidence.known_latents(placed) == ["results/evidence/model=m/layer=3/width=512/data=d/latents.parquet"]
 
 
 def test_a_rule_draws_the_figures_of_its_tables(made):

@@ -18,6 +18,12 @@ def test_an_identity_stays_when_passes_saes_or_data_change(made, edited, config,
         assert models.identity(changed, model) == models.identity(made(saes=saes), model)
 
 
+def test_an_identity_stays_when_more_is_known_of_the_model(made, edited, tmp_path):
+    (tmp_path / "truth").touch()
+    changed = made(models=edited("m", truth=str(tmp_path / "truth")))
+    assert [models.identity(changed, model) == models.identity(made(), model) for model in ("m", "r")] == [True, True]
+
+
 @pytest.mark.parametrize("key", DECIDES)
 def test_an_identity_changes_with_what_is_computed(made, edited, key):
     changed = made(models=edited("m", **{key: DECIDES[key]}))

@@ -42,6 +42,29 @@ def test_behaviour_names_everyone_and_the_target():
     assert {"SAE of small", "SAE of big", "TF-IDF", "d: what big did"} <= set(said)
 
 
+def test_recovery_has_a_row_per_sae_and_a_point_per_draw():
+    place = {"model": "m", "layer": 0, "null_mcc": 0.3}
+    fits = [("64", 0.8, 0.2), ("64", 0.9, 0.3), ("128", 1.0, 1.0)]
+    found = [place | {"width": width, "mcc": mcc, "recovered": share} for width, mcc, share in fits]
+    figure = evidence_figures.recovery(pl.DataFrame(found))
+    assert {"64", "128"} <= {*texts(figure)}
+    assert sorted(line.get_xdata().tolist() for line in figure.axes[0].lines) == [[0.3] * 3, [0.8, 0.9, 1.0]]
+    assert [line.get_xdata().tolist() for line in figure.axes[1].lines] == [[0.2, 0.3, 1.0]]
+
+
+def test_true_latents_are_filled_where_they_are_first_and_at_the_edge_without_a_rank():
+    place = {"model": "m", "layer": 0, "data": "d", "class": "yes"}
+    ranks = [("64", 3, 1), ("64", 5, 4), ("128", 3, None), ("128", 5, 2)]
+    found = [place | {"width": width, "direction": number, "rank": rank} for width, number, rank in ranks]
+    figure = evidence_figures.true_latents(pl.DataFrame(found))
+    assert {"64", "128", "none", "d, yes: 3", "d, yes: 5"} <= {*texts(figure)}
+    filled, hollow = (
+        [line for line in figure.axes[0].lines if (line.get_mfc() == "white") == empty] for empty in (0, 1)
+    )
+    assert [line.get_xdata().tolist() for line in filled] == [[1], [2]]
+    assert [line.get_xdata().tolist() for line in hollow] == [[4], [8]]
+
+
 def transferred():
     cells = [("1", "512", "sum", "none"), ("3", "512", "max", "1.0"), ("3", "1k", "sum", "q50")]
     rows = []

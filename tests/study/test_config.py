@@ -129,6 +129,12 @@ BAD = {
     "model with two sources": ("models/m/hub", "a/b", ["config key models.m", "exactly one", "path", "hub"]),
     "model without a source": ("models/n", {"passes": [{"1": []}]}, ["config key models.n", "exactly one"]),
     "revision of a path": ("models/m/revision", "main", ["config key models.m.revision", "hub"]),
+    "no file of directions": ("models/m/truth", "nowhere", ["config key models.m.truth", "'nowhere'"]),
+    "a control's directions": (
+        "models/r",
+        {"control_of": "m", "truth": __file__, "passes": [{3: []}]},
+        ["config key models.r.truth", "path or hub"],
+    ),
     "BOS spelt otherwise": (
         "models/m/prepend_bos",
         "yes",
@@ -343,7 +349,11 @@ def test_a_whole_float_is_no_integer(config):
     check(config, ["config key seed", "1.0", "integer"])
 
 
-def test_presets_load_offline():
+def test_presets_load_offline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "planted/model").mkdir(parents=True)  # as `make synthetic` does first
+    (tmp_path / "planted/model/config.json").write_text('{"num_hidden_layers": 1}')
+    (tmp_path / "planted/truth.safetensors").touch()
     for preset in sorted(SHIPPED.parent.glob("*.yaml")):
         assert load(yaml.safe_load(preset.read_text())).datasets
 

@@ -1,6 +1,6 @@
-"""Recovery: are the latents of an SAE the directions that are known to be in the hidden states, and do probes use those?
+"""Recovery, where the true directions of the hidden states are known (`models/planting.py`): are latents these?
 
-For a model whose true directions are known, such as a planted one (`models/planting.py`).
+And are the latents that a probe decides by those of the directions that make the label?
 """
 
 import json
@@ -58,7 +58,7 @@ def read_truth(path: str) -> Truth:
 
 
 def match(latents_WD: np.ndarray, directions_FD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One latent for each direction, each once, so that the sum of |cosine| is largest.
+    """One latent for each direction, each once, so that the sum of absolute cosines is largest.
 
     Returns:
         latent_F, -1 of directions that are left over where latents are fewer; cosine_F, its size, 0 of those.
@@ -75,7 +75,7 @@ def _unit(rows_ND: np.ndarray) -> np.ndarray:
 
 
 def mcc(latents_WD: np.ndarray, directions_FD: np.ndarray) -> float:
-    """Mean correlation coefficient: the mean |cosine| of matched pairs, as many as the fewer of the two are.
+    """Mean correlation coefficient: the mean absolute cosine of matched pairs, as many as the fewer of the two are.
 
     Song et al. 2025 (arXiv 2505.20254), as SAELens has it.
     """
@@ -117,7 +117,7 @@ def recover(truths: dict[str, str], decoders: list[str], weighed: list[str], see
 
 def recovery(latents_WD: np.ndarray, directions_FD: np.ndarray, seed: int) -> dict[str, float]:
     """How well an SAE has the directions, beside as many random ones: the mean and the largest of the draws."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, *latents_WD.shape])  # of no stream that a truth may be drawn from
     null = [mcc(generator.standard_normal(latents_WD.shape), directions_FD) for _ in range(DRAWS)]
     return {
         "latents": len(latents_WD),

@@ -1,11 +1,11 @@
 """A planted world: a tiny model whose hidden states are sums of known directions, and texts with labels made by some.
 
-`python -m tessera.models.planting FOLDER` writes what `make synthetic` studies: the folder `model`; `truth.safetensors`,
-the directions, and which of them make which label; a table of texts per data set. It imports sae_lens, as no job does
-that runs a model.
+`python -m tessera.models.planting FOLDER` writes what `make synthetic` studies: `model`; `truth.safetensors`, which has
+the directions and says which make which label; a table of texts per data set. No job imports it, for it imports
+sae_lens.
 
-What it is not: a word has the same hidden state whatever stands around it, and no text means anything. An SAE that
-finds the directions here need not find those of a language model; one that misses them here has no excuse.
+What it is not: a word has one hidden state whatever stands around it, directions fire by chance alone, and no text means
+anything. An SAE that finds the directions here need not find those of a language model.
 """
 
 import json
@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tessera.base.files import atomic
 
-# Data set → class → the directions that make it: by a word that fires any of them; in xor, by words that fire one alone.
+# Data set → class → directions: texts with a word that fires any are of the class; in xor, those where one alone fires.
 MADE_BY = {
     "one": {"with": [0]},
     "topics": {"sea": [1, 2, 3], "sky": [4, 5, 6]},

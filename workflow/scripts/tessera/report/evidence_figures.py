@@ -117,7 +117,7 @@ def _drops(axis: plt.Axes, drops: pl.DataFrame, span: int) -> None:
 
 
 def recovery(table: pl.DataFrame) -> plt.Figure:
-    """A row per SAE, a point per draw: how well its latents match the known directions, and how many of those it has."""
+    """A row per SAE, a point per draw: how well its latents match the known directions, and how many it has of them."""
     names = _saes(table)
     with plt.rc_context(STYLE):
         height = 0.7 + 0.18 * names.n_unique()
@@ -128,7 +128,7 @@ def recovery(table: pl.DataFrame) -> plt.Figure:
         axis.set_xlim(-0.03, 1.03)
         axis.margins(y=0.2)
         axis.invert_yaxis()
-        axis.set_xlabel("mean |cosine| of matched pairs (MCC)")
+        axis.set_xlabel("mean absolute cosine of matched pairs (MCC)")
         shares.set_xlabel("share of known directions matched over .9")
         figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure

@@ -45,8 +45,8 @@ COLUMNS = {
     "the SAE that the probe reads",
     "role": "source (another model), target (the model itself) or control; of claims: primary or secondary",
     "class": "label; in decisions, the one that is decided on",
-    "precision": "precision of the class; in true_latents, share of the latents of the first ranks, as many as directions "
-    "make the class, that match one of these",
+    "precision": "precision of the class; in true_latents, of the class's first latents, as many as directions make "
+    "it, the share that match one of these",
     "recall": "recall of the class",
     "f1": "F1 of the class",
     "support": "examples of the class",
@@ -227,12 +227,12 @@ COLUMNS = {
     "turned": "share of the prompts whose answer is another one then",
     "prompts": "prompts that it was measured on",
     "directions": "directions that are known to be in the hidden states",
-    "mcc": "mean correlation coefficient: mean |cosine| of latents and directions matched one to one (of as many pairs "
-    "as the fewer of the two are)",
+    "mcc": "mean correlation coefficient: mean absolute cosine of latents and directions matched one to one, of as "
+    "many pairs as the fewer of the two are",
     "null_mcc": "the same of as many random directions in the place of the latents, mean of 20 draws",
-    "recovered": "share of all known directions whose latent has a |cosine| over .9 with it",
+    "recovered": "share of all known directions whose latent has an absolute cosine over .9 with it",
     "direction": "number of the known direction",
-    "cosine": "|cosine| of the latent and the known direction",
+    "cosine": "absolute cosine of the latent and the known direction",
     "rank": "rank of the latent among those that speak for the class, by contribution_gap; none: it does not",
     "null_precision": "the same to expect of as many latents drawn from all that fire",
     "low": "lower end of the bin; latent_histograms: of 20 from the smallest to the largest activation that is not 0",

@@ -164,8 +164,8 @@ TABLES = (
         "SAE of a model whose true directions are known: how well its latents match them",
         names("model layer width draw latents directions mcc null_mcc null_high recovered"),
         about="Are the latents of an SAE the directions that are known to be in the hidden states (config key truth)? "
-        "Directions and latents are matched one to one, so that the sum of |cosine| is largest; beside it what as many "
-        "random directions come to.",
+        "Both are matched one to one, so that the sum of absolute cosines is largest; beside it what as many random "
+        "directions come to.",
         figures=(Figure("evidence_figures.recovery", once),),
         there=with_truth,
     ),
@@ -174,9 +174,9 @@ TABLES = (
         "recovery",
         "SAE × data set × class × direction that makes it: where the latent stands that matches it",
         (*AXES, *names("class direction latent cosine rank precision null_precision")),
-        about="Are the latents that a probe decides by the true ones? For each direction that is known to make a class, "
-        "the latent that matches it, and its rank among those that speak for the class, by contribution gap, at the "
-        "place's best cell. precision: of as many latents as directions, from the first on.",
+        about="Are the latents that a probe decides by the true ones? For each direction that is known to make a "
+        "class, the latent that matches it, and its rank among those that speak for the class, by contribution gap, at "
+        "the place's best cell.",
         figures=(Figure("evidence_figures.true_latents", once),),
         there=with_true_latents,
     ),
