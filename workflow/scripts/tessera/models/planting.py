@@ -4,8 +4,8 @@
 the directions and says which make which label; a table of texts per data set. No job imports it, for it imports
 sae_lens.
 
-What it is not: a word has one hidden state whatever stands around it, directions fire by chance alone, and no text means
-anything. An SAE that finds the directions here need not find those of a language model.
+What it is not: a word has one hidden state whatever stands around it, directions fire by chance alone, and no text
+means anything. An SAE that finds the directions here need not find those of a language model.
 """
 
 import json
