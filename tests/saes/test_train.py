@@ -118,19 +118,79 @@ def test_same_seed_same_bytes(trained, cache, tmp_path):
     assert weights(tmp_path / "other") != weights(trained[0])
 
 
-def test_without_a_step_the_weights_are_random_and_as_sparse_as_asked_for(cache, tmp_path):
-    """Thresholds alone know the tokens, and its decoder is that of no data at all."""
-    tokens_ND, decoders = np.load(cache), []
-    for number, centre in enumerate((0, 5)):
-        np.save(tmp_path / "some.npy", tokens_ND + centre)
-        found = train(tmp_path / "some.npy", tmp_path / f"sae{number}", **{**OPTIONS, "steps": 0})
-        assert K / 1.5 < found["l0"][0] < 1.5 * K
-        sae = SAE.load_from_disk(tmp_path / f"sae{number}")
-        assert sae.W_dec.norm(dim=1).tolist() == pytest.approx([1] * WIDTH, abs=1e-4)
-        decoders.append(sae.W_dec)
-    assert torch.allclose(*decoders, atol=1e-5)
-    trained = train(cache, tmp_path / "trained", **OPTIONS)
-    assert found["variance_explained"][0] < 0.5 < trained["variance_explained"][0]
+@pytest.fixture(scope="module")
+def frozen(cache, tmp_path_factory):
+    """freeze → the saved SAE, and its quality as reported."""
+    folder, found = tmp_path_factory.mktemp("frozen"), {}
+    for freeze in training.FROZEN:
+        quality = train(cache, folder / freeze, **OPTIONS, freeze=freeze)
+        found[freeze] = SAE.load_from_disk(folder / freeze), quality.row(0, named=True)
+    return found
+
+
+@torch.inference_mode()
+def test_all_frozen_is_random_and_as_sparse_as_asked_for(frozen, trained, cache, tmp_path):
+    """The thresholds, one for all, and the mean token alone know the tokens: by hand, on those that set them."""
+    sae, quality = frozen["all"]
+    assert torch.equal(sae.W_enc, sae.W_dec.T) and sae.W_dec.norm(dim=1).tolist() == pytest.approx([1] * WIDTH)
+    assert sae.threshold.unique().numel() == 1 and not sae.b_enc.any()
+    tokens_ND = torch.from_numpy(make_tokens())
+    spread = tokens_ND.std(dim=0).mean()
+    assert (sae.b_dec - tokens_ND.mean(dim=0)).abs().max() < spread / 2  # of sampled tokens
+    pre_NW = (tokens_ND - sae.b_dec) @ sae.W_dec.T
+    fires_N = (pre_NW > sae.threshold).sum(dim=1).float()
+    assert fires_N[3400:3600].mean().item() == pytest.approx(K, rel=0.02)
+    assert fires_N[3600:].mean().item() == pytest.approx(quality["l0"], rel=1e-3)
+    assert K / 1.5 < quality["l0"] < 1.5 * K
+    assert quality["variance_explained"] < 0.5 < trained[1]["variance_explained"]
+    np.save(tmp_path / "other.npy", 3 * make_tokens() + 5)
+    train(tmp_path / "other.npy", tmp_path / "other", **OPTIONS, freeze="all")
+    assert torch.allclose(SAE.load_from_disk(tmp_path / "other").W_dec, sae.W_dec, atol=1e-6)
+    train(cache, tmp_path / "drawn", **OPTIONS | {"seed": 1000}, freeze="all")
+    assert SAE.load_from_disk(tmp_path / "drawn").W_dec.mul(sae.W_dec).sum(dim=1).abs().median() < 0.5
+
+
+@torch.inference_mode()
+def test_what_is_frozen_stays_as_it_was_drawn_and_the_rest_is_learnt(frozen, cache, tmp_path):
+    start = frozen["all"][0].W_dec
+    decoder, encoder = frozen["decoder"][0], frozen["encoder"][0]
+    assert torch.equal(decoder.W_dec, start)  # bit for bit, through all of training
+    assert torch.allclose(torch.nn.functional.normalize(encoder.W_enc.T), start, atol=1e-6)
+    for learnt in (decoder.W_enc.T, encoder.W_dec):
+        cosine = torch.nn.functional.cosine_similarity(learnt, start)
+        assert cosine.median() < 0.99
+    qualities = {freeze: quality for freeze, (_, quality) in frozen.items()}
+    assert all(K / 1.5 < quality["l0"] < 1.5 * K for quality in qualities.values())
+    for freeze in ("decoder", "encoder"):
+        assert qualities["all"]["variance_explained"] < qualities[freeze]["variance_explained"]
+
+
+@pytest.mark.parametrize("freeze", ["decoder", "encoder"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_step_changes_a_bit_of_what_is_frozen(cache, tmp_path, monkeypatch, architecture, freeze):
+    seen, fit = [], training.fit
+
+    def watched(trainer, *arguments):
+        weights = dict(trainer.sae.named_parameters())
+        before = {name: weights[name].clone() for name in training.FROZEN["all"]}
+        monkeypatch.setattr(trainer.sae, "fold_activation_norm_scaling_factor", lambda factor: None)
+        fit(trainer, *arguments)
+        seen.append({name: torch.equal(weights[name], before[name]) for name in before})
+        raise Killed
+
+    monkeypatch.setattr(training, "fit", watched)
+    with pytest.raises(Killed):
+        train(cache, tmp_path / "sae", **OPTIONS | {"architecture": architecture, "steps": 5}, freeze=freeze)
+    assert seen == [{"W_dec": freeze == "decoder", "W_enc": freeze == "encoder"}]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("architecture", ["topk", "jumprelu", "matryoshka_batchtopk"])
+def test_every_architecture_with_thresholds_or_k_can_be_frozen_whole(cache, tmp_path, architecture):
+    quality = train(cache, tmp_path / "sae", **OPTIONS | {"architecture": architecture}, freeze="all")
+    sae = SAE.load_from_disk(tmp_path / "sae")
+    assert torch.equal(sae.W_enc, sae.W_dec.T)
+    assert K / 1.5 < quality["l0"][0] < 1.5 * K
 
 
 def test_held_out_tokens_do_not_reach_the_weights(trained, tmp_path):
@@ -299,7 +359,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(run, tmp_path, architecture
     assert names(parts.parent) == names(whole.parent) == ["sae"]
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 61}, {"hook": "mlp_out"}, {"learning_rate": 2e-3}, "tokens"])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 61}, {"hook": "mlp_out"}, {"freeze": "decoder"}, "tokens"])
 def test_a_checkpoint_of_another_training_is_not_used(run, cache, tmp_path, change):
     if change == "tokens":
         np.save(tmp_path / "other.npy", make_tokens() * 1.01)

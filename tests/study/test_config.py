@@ -199,6 +199,12 @@ BAD = {
         {"texts": ["d"], "tokens": 2000, "batch_tokens": 2001},
         ["config key saes.s.train.batch_tokens: 2001 is over tokens: 2000"],
     ),
+    "frozen whole, without thresholds": (
+        "saes/s/train",
+        {"texts": ["d"], "architecture": "gated", "freeze": "all"},
+        ["config key saes.s.train.freeze", "gated", "another architecture"],
+    ),
+    "frozen in part": ("saes/s/train/freeze", "half", ["saes.s.train.freeze", "'half'", "decoder, encoder, all"]),
     "saes with two sources": ("saes/s/path", "x", ["config key saes.s", "exactly one of train or path"]),
     "saes folder without SAEs": ("saes/s", {"path": "no/{layer}/{width}"}, ["models.m.passes", "no/1/512", "cfg.json"]),
     "control of itself": ("models/c", {"control_of": "c", "passes": [{"1": []}]}, ["models.c.control_of", "'c'", "m"]),
@@ -451,6 +457,14 @@ def test_matches_and_borrowed_saes(paired):
 def test_mistakes_in_matches_and_borrowed_saes(paired, key, value, expected):
     put(paired, key, value)
     check(paired, expected)
+
+
+def test_frozen_saes_start_alike_with_one_seed_whatever_their_texts(paired):
+    paired["datasets"]["e"] = dict(paired["datasets"]["d"])
+    put(paired, "saes/again/train", {"texts": ["e"], "freeze": "all"})
+    load(copy.deepcopy(paired))  # the other one starts at its texts
+    put(paired, "saes/s/train/freeze", "decoder")
+    check(paired, ["matches.apart", "from the same start", "frozen"])
 
 
 def test_more_tokens_than_the_model_reads(config, tmp_path):

@@ -124,7 +124,7 @@ def test_a_match_has_random_saes_of_its_own(config):
     added = [name for name in study.saes if is_random(name)]
     assert added == [f"across.random-{side}" for side in "ab"]
     recipes = [study.saes[name]["train"] for name in added]
-    assert {(one["k"], one["steps"], *one["texts"]) for one in recipes} == {(5 * 4, 0, "d")}
+    assert {(one["k"], one["freeze"], *one["texts"]) for one in recipes} == {(5 * 4, "all", "d")}
     assert len({one["seed"] for one in recipes}) == len(added)
     assert study.models["m"]["passes"][-1] == {"1": ["320_across.random-a"]}
     assert study.models["r"]["passes"][-1] == {"1": ["320_across.random-b"]}

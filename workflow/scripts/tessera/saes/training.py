@@ -56,6 +56,8 @@ ARCHITECTURES: dict[str, tuple[str, dict]] = {
     "gated": ("Gated", {}),
 }
 MATRYOSHKA_LEVELS = (8, 4, 2, 1)  # the width over these
+# freeze → directions that stay as they are drawn; biases and thresholds are learnt beside them (arXiv 2602.14111).
+FROZEN = {"decoder": ("W_dec",), "encoder": ("W_enc",), "all": ("W_dec", "W_enc")}
 
 
 def batches(tokens_ND: np.ndarray, size: int, seed: int, start: int = 0) -> Iterator[torch.Tensor]:
@@ -94,12 +96,14 @@ def train(
     batch_tokens: int,
     learning_rate: float,
     seed: int,
+    freeze: str | None = None,
     device: str = "cpu",
 ) -> pl.DataFrame:
     """Train an SAE on the activations [N, d] in `cache` and save it to the folder `out`, unit decoder rows.
 
-    A killed training goes on from its last checkpoint, in the folder `checkpoint` beside `out`. Of no steps at all
-    comes an SAE of random weights around the mean token; its thresholds alone know the activations.
+    A killed training goes on from its last checkpoint, in the folder `checkpoint` beside `out`. What `freeze` names
+    (FROZEN) stays a random direction per latent, at the start the same in decoder and encoder; of `all` no step is
+    made: beside the mean token, which they start from, thresholds alone know the activations.
 
     Returns one row: architecture, and what `measure` finds of the SAVED SAE on held-out tokens.
 
@@ -114,6 +118,7 @@ def train(
         )
     if k >= width:
         raise TesseraError(f"k: {k} is not smaller than the width, {width}")
+    steps = 0 if freeze == "all" else steps
     torch.manual_seed(seed)
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
@@ -128,8 +133,10 @@ def train(
         sae=_new_sae(architecture, tokens_ND.shape[1], width, k, device),
         data_provider=batches(train_ND, batch_tokens, seed),
     )
-    _start_at_data(trainer.sae, train_ND, seed, aimed=steps > 0)
-    identity = [layer, hook, width, architecture, k, steps, batch_tokens, learning_rate, seed]
+    _start_at_data(trainer.sae, train_ND, seed, aimed=freeze is None)
+    for name in FROZEN.get(freeze, ()):
+        getattr(trainer.sae, name).requires_grad_(False)
+    identity = [layer, hook, width, architecture, k, steps, batch_tokens, learning_rate, seed, freeze]
     identity += [VERSIONS["train_sae"], sae_lens.__version__, cache.stat().st_size, cache.stat().st_mtime_ns]
     checkpoint = out.with_name("checkpoint")
     sae = fit(trainer, train_ND, k, seed, steps, checkpoint, json.dumps(identity))
@@ -137,9 +144,11 @@ def train(
         sae.save_inference_model(part)
         saved = SAE.load_from_disk(part, device=device)
         saved.fold_W_dec_norm()  # unit decoder rows: an activation is then a length in the residual stream
+        if freeze == "all":
+            saved.W_enc.data.copy_(saved.W_dec.T)  # whatever was their norm: no training came to scale them
         if hasattr(saved, "threshold"):
-            if not steps:
-                saved.threshold.data.fill_(1)  # one for all latents, whose decoder rows are alike
+            if freeze == "all":
+                saved.threshold.data.fill_(1)  # one for all latents, which are alike
             _set_l0(saved, unseen_ND[:: max(1, len(unseen_ND) // CALIBRATION_MOST)], k)
         l0 = measure(saved, unseen_ND)["l0"][0]
         if not k / 2 < l0 < 2 * k:

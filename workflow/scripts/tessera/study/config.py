@@ -25,6 +25,7 @@ INHERITED = (
     *("reads", "prompt", "max_tokens", "prepend_bos", "chat"),
     *("hook", "pool_massive", "device", "dtype", "activation_dtype"),
 )
+PENALISED = ("standard", "gated")  # architectures without thresholds to set
 MOST_VALUES, MOST_LEVELS, MOST_BITS = 100_000, 50, 1024
 SHIPPED = Path(__file__).with_name("config.schema.yaml")  # with an installed package
 SCHEMA = SHIPPED if SHIPPED.exists() else Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
@@ -59,7 +60,13 @@ def load(config: dict) -> Study:
                 f"config key saes.{name}.train.batch_tokens: {recipe['train']['batch_tokens']} is over tokens: "
                 f"{recipe['train']['tokens']}, all that are cached"
             )
-        for texts in recipe.get("train", {}).get("texts", []):
+        train = recipe.get("train", {})
+        if train.get("freeze") == "all" and train["architecture"] in PENALISED:
+            raise TesseraError(
+                f"config key saes.{name}.train.freeze: where nothing is learnt, no penalty makes a "
+                f"{train['architecture']} SAE as sparse as k; take another architecture"
+            )
+        for texts in train.get("texts", []):
             _known(f"saes.{name}.train.texts", texts, study.datasets)
     for name, model in study.models.items():
         _check_model(name, model, study)

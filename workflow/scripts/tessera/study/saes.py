@@ -6,7 +6,8 @@ from tessera.study.grid import split_width
 from tessera.study.study import Study
 
 SIDES = ("a", "b")
-UNTRAINED = {"k": 32, "tokens": 60_000, "batch_tokens": 512, "learning_rate": 0.003}  # where nothing says otherwise
+# Where nothing says otherwise.
+UNTRAINED = {"k": 32, "tokens": 60_000, "steps": 0, "batch_tokens": 512, "learning_rate": 0.003}
 
 
 def check_borrowed(key: str, name: str, layer: str, width: str, study: Study) -> None:
@@ -60,8 +61,8 @@ def check_match(key: str, match: dict, study: Study) -> None:
         raise TesseraError(f"config key {key}: a and b are the same SAE of the same model")
     if not same_sae(match, study) and _start(match["a"], study) == _start(match["b"], study) is not None:
         raise TesseraError(
-            f"config key {key}: both SAEs are trained from the same start (one seed, the same texts), "
-            f"which alone makes their latents alike; give the entry of saes of one of them another seed"
+            f"config key {key}: both SAEs are trained from the same start (one seed, and the same texts but for frozen "
+            f"ones), which alone makes their latents alike; give the entry of saes of one of them another seed"
         )
 
 
@@ -69,7 +70,8 @@ def _start(cell: dict, study: Study) -> tuple | None:
     """What decides where the training of an SAE starts; None for one that is not trained here."""
     model, width = study.sae_owner(cell["model"], cell["width"])
     recipe = study.saes[study.sae_entry(model, width)].get("train")
-    return recipe and (recipe.get("seed", study.seed), recipe["texts"], recipe["tokens"])
+    aimed = () if recipe is None or "freeze" in recipe else (recipe["texts"], recipe["tokens"])
+    return recipe and (recipe.get("seed", study.seed), *aimed)
 
 
 def add_random(study: Study) -> None:
@@ -97,7 +99,7 @@ def add_random(study: Study) -> None:
 
 
 def _untrained(cell: dict[str, str], texts: list[str], seed: int, study: Study) -> dict:
-    """The entry of an SAE like that of `cell`, made without training: its thresholds on the same texts.
+    """The entry of an SAE like that of `cell`, all frozen: its thresholds on the same texts.
 
     as_sparse_as: the published SAE whose L0 it is to have (read when a job asks, for the directory takes a second).
     """
@@ -106,5 +108,5 @@ def _untrained(cell: dict[str, str], texts: list[str], seed: int, study: Study) 
     recipe = {**UNTRAINED, "texts": texts, **entry.get("train", {})}
     recipe.pop("draws", None)
     recipe["k"] *= untrained.DRAWS
-    found = {"train": {**recipe, "architecture": "batchtopk", "steps": 0, "seed": seed}}
+    found = {"train": {**recipe, "architecture": "batchtopk", "freeze": "all", "seed": seed}}
     return found | ({"as_sparse_as": [entry, cell["layer"], split_width(width)[0]]} if "release" in entry else {})
