@@ -2,7 +2,7 @@
 
 import pytest
 from refusals import fails
-from tessera.plan import named
+from tessera.plan import named, results
 
 SUM, MAX = (f"sae/m/1/512/d/{pooling}/none/none/logistic" for pooling in ("sum", "max"))
 
@@ -60,3 +60,13 @@ def test_the_best_of_a_data_set_is_chosen_among_the_cells_of_trained_models(made
     assert len(one) == 2 and {*one} <= {*every}
     assert not any(f"model={control}/" in file for control in study.controls for file in every)
     assert [origin["model"] for origin in named.export_origins(study, "best,d")].count("m") >= 1
+
+
+def test_a_frozen_sae_is_exported_where_it_is_named_and_never_as_the_best(made, edited, config):
+    entry = {"train": config["saes"]["s"]["train"] | {"freeze": "all", "draws": 2}}
+    study = made(models=edited("m", passes=[{1: [512, "512_z"]}]), saes=config["saes"] | {"z": entry})
+    best = named.export_cells(study, "best,d")
+    assert best and not any("_z" in file for file in best)
+    assert named.exports(study, SUM.replace("512", "512_z"))[0].startswith("results/exports/cell=sae,m,1,512_z,d")
+    assert results.frozen(study) == [["m", "512_z", "all"], ["m", "512_z.draw1", "all"]]
+    assert results.frozen(made()) == []

@@ -70,7 +70,7 @@ def transferred():
     rows = []
     for number, (layer, width, pooling, threshold) in enumerate(cells):
         place = {"model": "m", "layer": int(layer), "width": width, "pooling": pooling, "threshold": threshold}
-        place |= {"features": "sae", "control": False, "fraction": 1.0, "repeat": 0, "scenario": "s"}
+        place |= {"features": "sae", "control": False, "frozen": None, "fraction": 1.0, "repeat": 0, "scenario": "s"}
         for source in "ab":
             for target in "ab":
                 about = {"source": source, "target": target}
@@ -114,13 +114,16 @@ def test_selected_latents_by_their_number():
             "threshold": threshold,
             "selection": selection,
             "probe": "logistic",
+            "control": False,
+            "frozen": frozen,
         }
-        | {"cv_macro_f1": 0.5, "macro_f1": f1 + 0.1 * (data == "e")}
+        | {"cv_macro_f1": 0.9 if frozen else 0.5, "macro_f1": 0.1 if frozen else f1 + 0.1 * (data == "e")}
+        for frozen in ("all", None)  # the former are no cells of the SAE
         for data in "de"
         for threshold in ("none", "1.0")
         for selection, f1 in (("none", 0.8), ("anova-8", 0.6), ("anova-32", 0.7), ("l1-8", 0.65))
     ]
-    figure = grid_figures.selection(pl.DataFrame(rows))
+    figure = grid_figures.selection(pl.DataFrame(rows, infer_schema_length=None))
     assert {"real-valued", "binarised", "ANOVA F", "L1 path", "all latents"} <= set(texts(figure))
     line = next(line for line in figure.axes[0].lines if line.get_label() == "ANOVA F")
     np.testing.assert_allclose(line.get_ydata(), [0.65, 0.75])

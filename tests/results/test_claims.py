@@ -225,6 +225,7 @@ def cell(features, data="d", cv=0.5, **place):
             "split": "test",
             "cv_macro_f1": cv,
             "control": False,
+            "frozen": None,
             "draw": 0,
             "repeat": 0,
         }
@@ -244,13 +245,15 @@ CELLS = [
     cell("length"),
     cell("sae", **SAE | {"model": "m-random"}, threshold="none", selection="none", control=True),
     cell("sae", **SAE | {"model": "big"}, threshold="none", selection="none", cv=0.1),
+    cell("sae", **SAE | {"width": "64_frozen"}, threshold="none", selection="none", frozen="all", cv=0.55),
+    cell("sae", **SAE | {"width": "64_frozen", "model": "big"}, threshold="none", selection="none", frozen="all"),
 ]
 
 
 @pytest.fixture
 def study():
     """Scores and predictions of a few cells, each right as often as its cross-validated score says."""
-    types = {key: pl.String for key in (*CELL, "split")} | {"layer": pl.Int64}
+    types = {key: pl.String for key in (*CELL, "split", "frozen")} | {"layer": pl.Int64}
     scores = pl.DataFrame(CELLS, schema_overrides=types, infer_schema_length=None)
     rows = []
     for number, row in enumerate(CELLS):
@@ -271,22 +274,25 @@ def test_within_compares_the_best_cells_by_cross_validation(study):
     assert "threshold=none selection=none" in contrasts["binarised > real-valued, all latents"].right.cell
     assert "threshold=none selection=anova-8" in contrasts["binarised, all latents > real-valued, selected"].right.cell
     assert "threshold=1.0 selection=anova-8" in contrasts["binarised > real-valued, 8 selected latents"].left.cell
-    assert set(contrasts) >= {"SAE > TF-IDF", "SAE > text length", "SAE > random SAE"}
+    assert set(contrasts) >= {"SAE > TF-IDF", "SAE > text length", "SAE > random SAE", "SAE > frozen SAE"}
+    assert "width=64_frozen" in contrasts["SAE > frozen SAE"].right.cell
+    assert not any("frozen" in one.left.cell for one in contrasts.values())
 
 
 def test_behaviour_is_held_against_all_controls_and_the_target(study):
     scores, predictions = study
     contrasts, joint = Cells(scores, predictions, []).behaviour({"d": "big"}, {"m-random": "m"})
     claims = {contrast.claim.split(" > ")[1] for contrast in contrasts}
-    assert claims == {"SAE of m-random", "TF-IDF", "text length", "SAE of big"}
+    assert claims == {"SAE of m-random", "frozen SAE of m", "TF-IDF", "text length", "SAE of big"}
     [(whole, parts)] = joint.items()
     assert whole == "SAE of m predicts behaviour > all controls"
-    assert {part.split(" > ")[1] for part in parts} == {"SAE of m-random", "TF-IDF", "text length"}
+    assert {part.split(" > ")[1] for part in parts} == claims - {"SAE of big"}
     found = judge(contrasts)
     assert together(whole, found, parts)["verdict"].to_list() == ["holds"]
     table = behaviour_table(scores, {"d": "big"}, {"m-random": "m"})
     roles = dict(table.select("contestant", "role").iter_rows())
     assert roles["SAE of big"] == "target" and roles["SAE of m"] == "source" and roles["TF-IDF"] == "control"
+    assert roles["frozen SAE of m"] == roles["frozen SAE of big"] == "control"
     assert table.filter(contestant="SAE of m")["cells_searched"].to_list() == [4]
     assert behaviour_table(scores, {}, {}).is_empty()
 
@@ -298,25 +304,56 @@ def test_of_transfer(study):
         ("sae", "b", "b", "native", 0.95, False),
         ("sae", "a", "b", "source", 0.55, True),
         ("tfidf", "a", "b", "source", 0.5, False),
+        ("sae", "a", "b", "source", 0.99, "all"),
     ]
     best, predictions = [], []
     for number, (features, source, target, condition, right, control) in enumerate(rows):
         about = place | {"features": features, "source": source, "target": target, "condition": condition}
-        about |= {"width": "64" if features == "sae" else None, "model": "r" if control else "m"}
-        best.append(about | {"control": control, "repeat": 0})
+        frozen = control if control == "all" else None
+        about |= {"width": f"64{frozen or ''}" if features == "sae" else None, "model": "r" if control is True else "m"}
+        best.append(about | {"control": control is True, "frozen": frozen, "repeat": 0})
         predictions.append(
             answers(right, seed=number).with_columns(**{k: pl.lit(v) for k, v in about.items()}, repeat=pl.lit(0))
         )
     frame = pl.concat([one.with_row_index("example") for one in predictions], how="vertical_relaxed")
-    found = judge(between(pl.DataFrame(best), frame.lazy()))
+    found = judge(between(pl.DataFrame(best, infer_schema_length=None), frame.lazy()))
     said = dict(found.select("claim", "verdict").iter_rows())
     assert said == {
         "zero-shot SAE > chance": "holds",
         "zero-shot SAE > zero-shot TF-IDF": "holds",
         "zero-shot SAE > zero-shot random SAE": "holds",
+        "zero-shot SAE > zero-shot frozen SAE": "fails",
         "zero-shot SAE > native SAE": "fails",
     }
     assert set(found["on"]) == {"s: a → b"}
+
+
+def trained_and_frozen(skill: dict[str | None, float], seed: int) -> str:
+    """The verdict on SAE > frozen SAE: five repeats, three draws of either, each by luck a little better or worse."""
+    generator, scores, answered = np.random.default_rng(seed), [], []
+    types = {key: pl.String for key in (*CELL, "split", "frozen")} | {"layer": pl.Int64}
+    for frozen, right in skill.items():
+        for threshold in ("none", "1.0"):
+            place = SAE | {"width": "64_frozen" if frozen else "64"}
+            about = cell("sae", threshold=threshold, selection="none", frozen=frozen, **place)
+            for draw in range(3):
+                told = repeated(right + generator.normal(0, 0.02), seed=int(generator.integers(2**31)))
+                cv = {"cv_macro_f1": right + generator.normal(0, 0.02)}
+                scores += [about | cv | {"draw": draw, "repeat": repeat} for repeat in range(5)]
+                fit = {key: pl.lit(about[key], types[key]) for key in (*CELL, "split")}
+                answered.append(told.with_columns(draw=pl.lit(draw), **fit))
+    frame = pl.DataFrame(scores, schema_overrides=types, infer_schema_length=None)
+    (contrast,) = (one for one in Cells(frame, pl.concat(answered).lazy(), []).within(["d"]) if "frozen" in one.claim)
+    row = judge([contrast], contrast.claim).row(0, named=True)
+    assert (row["claim"], row["left_draws"], row["right_draws"], row["repeats"]) == ("SAE > frozen SAE", 3, 3, 5)
+    return row["verdict"]
+
+
+def test_an_sae_that_is_no_better_than_a_frozen_one_is_not_said_to_be():
+    """Forty studies in which training adds nothing, and twenty in which it does."""
+    verdicts = [trained_and_frozen({None: 0.8, "all": 0.8}, seed) for seed in range(40)]
+    assert verdicts.count("holds") <= 3 and verdicts.count("fails") <= 3
+    assert [trained_and_frozen({None: 0.9, "all": 0.7}, seed) for seed in range(20)].count("holds") >= 19
 
 
 DIFFERENCES = {"random match": (0.3, 0.2), "random directions": (0.1, 0.08), "random SAEs": (0.2, 0.05)}

@@ -3,9 +3,11 @@
 import itertools
 
 import polars as pl
+import pytest
 from refusals import fails
+from tessera.results.contestants import CONTESTANTS, CONTROLS
 from tessera.results.merging import merge_cells, merge_in_parts, scan
-from tessera.results.tables import best_cells, with_control
+from tessera.results.tables import best_cells, cells_table, search_table, with_control
 from tessera.study.grid import CELL
 
 
@@ -41,15 +43,57 @@ def test_cells_of_every_kind_stand_in_one_table(tmp_path):
 
 
 def test_the_best_is_not_best_on_the_test_split(tmp_path):
-    best = best_cells(with_control(merge_cells(cells(tmp_path)).collect(), {}))
+    best = best_cells(with_control(merge_cells(cells(tmp_path)).collect(), {}, []))
     assert best.filter(contestant="SAE")["threshold"].to_list() == ["q50"]
     assert dict(best.select("contestant", "cells_searched").iter_rows()) == {"SAE": 2, "hidden states": 1, "TF-IDF": 1}
+
+
+FROZEN = {"frozen": "all", "fixed": "decoder", "stuck": "encoder"}  # entry of saes → what stays random
+
+
+@pytest.fixture
+def with_frozen_ones(tmp_path):
+    """The cells, and those of frozen SAEs that cross-validate better, of the model and of one of re-drawn weights."""
+    place = "features=sae/model={}/layer=2/width={}/data=d/pooling=sum/threshold=q50/probe=logistic"
+    files = cells(tmp_path)
+    for number, (model, width) in enumerate([("r", "1k"), *itertools.product("mr", [f"1k_{name}" for name in FROZEN])]):
+        scores = {"split": "test", "macro_f1": 0.4 + number / 100, "cv_macro_f1": 0.9 + number / 100}
+        files.append(write(tmp_path, place.format(model, width), **scores, repeat=0, draw=0))
+    frozen = [[model, f"1k_{name}", what] for model in "mr" for name, what in FROZEN.items()]
+    return with_control(merge_cells(files).collect(), {"r": "m"}, frozen)
+
+
+def test_frozen_saes_contend_by_themselves(with_frozen_ones):
+    best = best_cells(with_frozen_ones)
+    found = {name: (model, width) for name, model, width in best.select("contestant", "model", "width").iter_rows()}
+    assert found == {
+        "SAE": ("m", "1k"),
+        "hidden states": ("m", None),
+        "TF-IDF": (None, None),
+        "frozen SAE": ("m", "1k_frozen"),
+        "SAE, frozen decoder": ("m", "1k_fixed"),
+        "SAE, frozen encoder": ("m", "1k_stuck"),
+        "random SAE": ("r", "1k"),
+        "frozen random SAE": ("r", "1k_frozen"),
+        "random SAE, frozen decoder": ("r", "1k_fixed"),
+        "random SAE, frozen encoder": ("r", "1k_stuck"),
+    }
+    assert [name for name in found if name in CONTROLS] == [*found][3:]
+    assert dict(best.select("contestant", "cells_searched").iter_rows()) == dict.fromkeys(found, 1) | {"SAE": 2}
+    assert best.filter(pl.col("contestant").str.contains("frozen"))["frozen"].to_list() == [*FROZEN.values()] * 2
+    assert search_table(with_frozen_ones).group_by("contestant").len().sum()["len"][0] == len(found) + 1
+    assert len(cells_table(with_frozen_ones)) == len(with_frozen_ones)
+
+
+def test_every_cell_is_of_one_contestant(with_frozen_ones):
+    belongs = with_frozen_ones.select(pl.sum_horizontal(cells.cast(pl.Int64) for cells in CONTESTANTS.values()))
+    assert belongs.to_series().to_list() == [1] * len(with_frozen_ones)
 
 
 def test_a_study_without_saes(tmp_path):
     assert merge_cells([]).collect().shape == (0, len(CELL))
     parts = [file for file in cells(tmp_path) if "features=sae" not in file]
-    best = best_cells(with_control(merge_cells(parts).collect(), {}))
+    best = best_cells(with_control(merge_cells(parts).collect(), {}, []))
     assert best["contestant"].unique().sort().to_list() == ["TF-IDF", "hidden states"]
 
 

@@ -20,6 +20,7 @@ CELL = {
     "converged": True,
     "C_at_edge": False,
     "control": False,
+    "frozen": None,
     "draw": 0,
 }
 SAE = {
@@ -30,6 +31,7 @@ SAE = {
     "published_l0": 71.0,
     "warning": None,
     "dead": 0.0,
+    "frozen": None,
 } | {"draw": 0}
 NORMS = {"model": "m", "layer": 2, "tokens": 1000, "massive": 0.0, "massive_first": None}
 SPLIT = {
@@ -49,7 +51,7 @@ FACTS = [*COMMITS, ["model", "m", "model.safetensors", "sha256:1"], ["library", 
 
 
 def table(cells=(CELL,), saes=(SAE,), norms=(NORMS,), splits=(TRAIN, SPLIT), facts=FACTS) -> list[tuple]:
-    saes = pl.DataFrame(saes, schema_overrides={"warning": pl.String, "published_l0": pl.Float64})
+    saes = pl.DataFrame(saes, schema_overrides={"warning": pl.String, "frozen": pl.String, "published_l0": pl.Float64})
     norms = pl.DataFrame(norms, schema_overrides={"massive_first": pl.Float64})
     found = warning_table(pl.DataFrame(cells), saes, norms, pl.DataFrame(splits), fact_table(facts))
     assert found["advice"].to_list() == [ADVICE[warning] for warning in found["warning"]]
@@ -144,6 +146,14 @@ def test_what_was_drawn_once_is_named():
     assert table(cells=[CELL, control], saes=[trained, trained | {"model": "r"}]) == once
     again = [one | {"draw": draw} for one in (trained, control) for draw in (0, 1)]
     assert table(cells=[CELL, *again[2:]], saes=again[:2]) == []
+    frozen = trained | {"width": "1k_frozen", "frozen": "all"}
+    row = ("drawn once", "m, its frozen SAEs (all)", 1, 1, None)
+    assert table(saes=[*again[:2], frozen]) == [row]
+    assert table(saes=[*again[:2], frozen, frozen | {"draw": 1}]) == []
+
+
+def test_random_directions_are_dead_or_dense_without_a_warning():
+    assert table(saes=[SAE | {"frozen": "all", "dead": 0.5, "dense": 0.2}]) == []
 
 
 def test_a_cell_is_at_the_edge_where_most_of_its_fits_are():

@@ -317,11 +317,12 @@ def table(*rows):
         "repeat": 0,
         "features": "sae",
         "control": False,
+        "frozen": None,
         "model": "m",
         "layer": 1,
         "width": "1k",
     }
-    place = [pl.lit(value).alias(key) for key, value in literals.items()]
+    place = [pl.lit(value, pl.String if value is None else None).alias(key) for key, value in literals.items()]
     threshold = pl.lit(None, dtype=pl.String).alias("threshold")
     share = (pl.col("fraction") * 100).cast(pl.Int64).alias("training_examples")
     return pl.DataFrame(rows, schema=names, orient="row").select(*place, threshold, *names, share)
@@ -354,10 +355,19 @@ def test_the_best_cell_is_chosen_on_the_whole_source_and_never_on_a_target():
 
 def test_each_kind_of_features_and_scenario_has_a_best_cell():
     scores = cells()
-    others = (("features", "hidden"), ("scenario", "t"), ("control", True))
+    others = (("features", "hidden"), ("scenario", "t"), ("control", True), ("frozen", "all"))
     scores = pl.concat([scores, *(scores.with_columns(pl.lit(value).alias(key)) for key, value in others)])
     best = best_transfers(scores)
-    assert best.group_by("scenario", "features", "control", "source").len()["len"].to_list() == [4] * 8
+    assert best.group_by("scenario", "features", "control", "frozen", "source").len()["len"].to_list() == [4] * 10
+
+
+def test_a_frozen_sae_that_is_better_is_not_the_best_cell_of_the_sae():
+    frozen = cells().with_columns(frozen=pl.lit("all"), width=pl.lit("1k_frozen"), cv_macro_f1=pl.lit(1.0))
+    best = best_transfers(pl.concat([frozen, cells()]))
+    assert best.filter(pl.col("frozen").is_null()).drop("frozen").equals(best_transfers(cells()).drop("frozen"))
+    assert best.filter(frozen="all")["cells_searched"].to_list() == [2] * 8
+    found = crossed(best)
+    assert found.group_by("frozen").len().sort("frozen").rows() == [(None, 2), ("all", 2)]
 
 
 def answered(best, size=1000):
@@ -368,7 +378,9 @@ def answered(best, size=1000):
         wrong = number // 2 < round((1 - row["macro_f1"]) * size / 2)
         answers = pl.DataFrame({"example": number, "group": number, "label": np.array(["no", "yes"])[number % 2]})
         answers = answers.with_columns(predicted=pl.Series(np.array(["no", "yes"])[(number + wrong) % 2]))
-        place = {key: value for key, value in row.items() if key not in ("macro_f1", "cv_macro_f1", "control")}
+        place = {
+            key: value for key, value in row.items() if key not in ("macro_f1", "cv_macro_f1", "control", "frozen")
+        }
         frames.append(answers.with_columns(pl.lit(value, best.schema[key]).alias(key) for key, value in place.items()))
     return pl.concat(frames, how="vertical_relaxed").lazy()
 
@@ -436,6 +448,6 @@ def test_no_crossing_is_a_table_without_rows():
         run(PAIR, ["a"], ["b"])[part].with_columns(pl.lit(value).alias(key) for key, value in place.items())
         for part in ("scores", "predictions")
     )
-    best = best.with_columns(control=pl.lit(False))
+    best = best.with_columns(control=pl.lit(False), frozen=pl.lit(None, pl.String))
     found = crossings(best, predictions.lazy(), {"s": ["a"]}, resamples=50, seed=0)
     assert found.is_empty() and {"native_examples", "target"} <= set(found.columns)

@@ -70,6 +70,7 @@ rule tables:
         runtime=grows(60),
     params:
         controls=STUDY.controls,
+        frozen=results.frozen(STUDY),
         drawn=results.drawn(STUDY),
         published_l0=saes.published_l0(STUDY),
         datasets=list(STUDY.datasets),

@@ -53,6 +53,7 @@ rule transfer_tables:
         runtime=grows(60),
     params:
         controls=STUDY.controls,
+        frozen=results.frozen(STUDY),
         learnt={scenario: entry["sources"] for scenario, entry in STUDY.transfers.items()},
         resamples=STUDY.probe["resamples"],
         seed=STUDY.probe["seed"],

@@ -14,10 +14,10 @@ with script(snakemake) as log:
     facts = provenance.passed_on(inputs.provenance)
     writer = Writer(dict(snakemake.output.items()), facts)
     merged = tables.with_draws(merging.merge_cells(inputs.scores).collect(), params.drawn)
-    scores = tables.with_control(merged, params.controls)
+    scores = tables.with_control(merged, params.controls, params.frozen)
     predictions = tables.with_draws(merging.merge_cells(inputs.predictions), params.drawn)
     saes = tables.sae_table(inputs.summaries, inputs.qualities, params.published_l0)
-    saes = tables.with_draws(saes, params.drawn)
+    saes = tables.with_frozen(tables.with_draws(saes, params.drawn), params.frozen)
     norms = tables.norm_table(inputs.summaries)
     described = {data: describe(read_examples(hive.one(inputs.examples, data=data))) for data in params.datasets}
     datasets = tables.data_table(described, inputs.summaries)

@@ -7,7 +7,8 @@ from tessera.transfer.crossings import crossings
 
 with script(snakemake) as log:
     params, inputs = snakemake.params, snakemake.input
-    scores = tables.transfer_table(merging.merge_cells(inputs.scores).collect(), params.controls)
+    merged = merging.merge_cells(inputs.scores).collect()
+    scores = tables.transfer_table(merged, params.controls, params.frozen)
     predictions = merging.merge_cells(inputs.predictions).drop("data", "selection", "probe")
     best = tables.best_transfers(scores)
     Writer(dict(snakemake.output.items()), provenance.passed_on(inputs.provenance)).write(

@@ -118,7 +118,8 @@ def _candidates(study: Study, cell: str) -> list[dict[str, str]]:
         return []
     found = [hive.keys(file) for file in hive.at(every_cell(study, "scores", "sae"), data=data, probe=LOGISTIC)]
     first = [here for here in found if study.drawn(here["model"], here["width"])[2] == 0]
-    return [here for here in first if here["model"] not in study.controls]
+    trained = [here for here in first if study.frozen(here["model"], here["width"]) is None]
+    return [here for here in trained if here["model"] not in study.controls]
 
 
 def export_cells(study: Study, cell: str) -> list[str]:

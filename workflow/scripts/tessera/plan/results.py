@@ -84,6 +84,12 @@ def drawn(study: Study) -> list[list]:
     return [place for place in found if place[-1] > 0]
 
 
+def frozen(study: Study) -> list[list]:
+    """[model, width, what of it is frozen] of every frozen SAE, each draw among them."""
+    cells = dict.fromkeys((cell["model"], cell["width"]) for cell in study.sae_cells())
+    return [[*cell, what] for cell in cells if (what := study.frozen(*cell))]
+
+
 def identified(study: Study) -> list[str]:
     """Data sets whose ids are the user's: one id in two of them is one example."""
     return [name for name, spec in study.datasets.items() if "id" in spec]

@@ -11,10 +11,10 @@ from tessera.features.pooling import pooling_order
 from tessera.features.registry import KINDS
 from tessera.probes.registry import LOGISTIC
 from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look
-from tessera.results.contestants import CONTESTANTS
+from tessera.results.contestants import CONTESTANTS, CONTROLS
 from tessera.study.grid import parse_width, threshold_order
 
-CONTROLS = {kind.of_control for kind in KINDS.values() if kind.of_control}
+SAE = CONTESTANTS[KINDS["sae"].title]
 SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation": "correlation", "l1": "L1 path"}
 
 
@@ -79,9 +79,7 @@ def pooling_threshold(scores: pl.DataFrame) -> plt.Figure:
 
     Layer and width of each entry are those with the best cross-validated F1 inside the training split.
     """
-    cells = scores.filter(features="sae", probe=LOGISTIC, split="test").sort(
-        "cv_macro_f1", descending=True, maintain_order=True
-    )
+    cells = scores.filter(SAE, split="test").sort("cv_macro_f1", descending=True, maintain_order=True)
     best = cells.unique(["data", "pooling", "threshold"], keep="first", maintain_order=True)
     mean = best.group_by("pooling", "threshold").agg(pl.col("macro_f1", "density").mean())
     poolings = sorted(mean["pooling"].unique(), key=pooling_order)
@@ -116,7 +114,7 @@ def selection(scores: pl.DataFrame) -> plt.Figure:
     Layer, width, pooling and threshold of each point are those with the best cross-validated F1 inside the training
     split.
     """
-    cells = scores.filter(features="sae", probe=LOGISTIC, split="test").with_columns(
+    cells = scores.filter(SAE, split="test").with_columns(
         kind=pl.when(threshold="none").then(pl.lit("real-valued")).otherwise(pl.lit("binarised")),
         method=pl.col("selection").str.extract(r"^([a-z0-9]+)-"),
         k=pl.col("selection").str.extract(r"-([0-9]+)$").cast(pl.Int64),
@@ -170,7 +168,7 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
                 color=colour,
                 label=name,
                 elinewidth=0.8,
-                mfc="white" if name.split(",")[0] in CONTROLS else colour,
+                mfc="white" if name in CONTROLS else colour,
             )
         labels = [data if split == "test" else f"{data}\n({split})" for data, split in rows]
         axis.set_yticks(range(len(rows)), labels)

@@ -11,6 +11,7 @@ from tessera.features.registry import KINDS
 from tessera.probes.repeats import combined
 from tessera.report.colours import COLOURS
 from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond
+from tessera.results.contestants import TRAINED
 from tessera.study.grid import parse_width, threshold_order
 from tessera.study.paths import JOINT
 
@@ -21,7 +22,7 @@ def matrix(best: pl.DataFrame, *, intervals: bool = False) -> plt.Figure:
     The cell of each row is the one with the best cross-validated F1 on its source. `intervals` writes the 95 % interval
     below each value.
     """
-    whole = _over_repeats(best.filter(~pl.col("control"), fraction=1.0)).with_columns(
+    whole = _over_repeats(best.filter(TRAINED, fraction=1.0)).with_columns(
         row=pl.when(condition="translated").then(pl.col("source") + ", translated").otherwise("source")
     )
     rows = whole.sort(pl.col("source") == JOINT, "row")["row"].unique(maintain_order=True).to_list()
@@ -83,7 +84,7 @@ def curves(best: pl.DataFrame) -> plt.Figure:
 
     Trained on the target's own data, on all sources together, and (thin) on each other source.
     """
-    cells = _over_repeats(best.filter(~pl.col("control")))
+    cells = _over_repeats(best.filter(TRAINED))
     cells = cells.filter(features=next(kind for kind in KINDS if kind in cells["features"]))
     targets = cells["target"].unique().sort().to_list()
     styles = {"native": (COLOURS[0], 1.0, "own data"), "joint": (COLOURS[2], 1.0, "all sources together")}
@@ -131,7 +132,7 @@ def gap(scores: pl.DataFrame) -> plt.Figure:
     and on a source; points are means over sources, targets and the other axes, so no cell is chosen.
     """
     cell = ["model", "layer", "width", "pooling", "threshold", "target", "repeat"]
-    whole = scores.filter(~pl.col("control"), features="sae", fraction=1.0)
+    whole = scores.filter(TRAINED, features="sae", fraction=1.0)
     native = whole.filter(condition="native").select(*cell, native="macro_f1")
     pairs = whole.filter(condition="source").join(native, on=cell)
     with plt.rc_context(STYLE):

@@ -26,7 +26,8 @@ from tessera.study.grid import CELL
 
 METRICS = (*intervals("macro_f1", "accuracy", "roc_auc", "average_precision", "ece"), "reliability")
 FIT = ("cv_macro_f1", "C", "C_at_edge", "setting", "tau", "n_features", "density", "training_examples", "converged")
-PLACE = (*CELL[:-1], "control")  # of a cell, without its data set
+CONTROL = ("control", "frozen")  # what of a cell makes it one of a control
+PLACE = (*CELL[:-1], *CONTROL)  # of a cell, without its data set
 MATCHED = ("match", "source", "target", "data", "features", "condition", "over", "pooling", "threshold", "selection")
 MATCH_SCORES = (*MATCHED, "split", *intervals("macro_f1", "accuracy", "roc_auc"), "draws", "examples", "cv_macro_f1")
 # Repeats and draws of a cell, or of the best cells, as one.
@@ -35,7 +36,7 @@ WHOLE += ("repeats", "draws")
 TRANSFER = (
     *("scenario", "source", "target", "condition", "fraction", "repeat", "features", "model", "layer", "width"),
     "pooling",
-    *("threshold", "control", *METRICS, "training_examples", "n_features", "C", "C_at_edge", "cv_macro_f1"),
+    *("threshold", *CONTROL, *METRICS, "training_examples", "n_features", "C", "C_at_edge", "cv_macro_f1"),
     *("examples", "converged", "texts_in_training"),
 )
 
@@ -46,14 +47,14 @@ TABLES = {
             "scores",
             "tables",
             "cell × data set × test split × repeat (and draw)",
-            (*CELL, "control", "draw", "repeat", "split", "examples", *METRICS, *FIT),
+            (*CELL, *CONTROL, "draw", "repeat", "split", "examples", *METRICS, *FIT),
             about="Every fit of every cell, as it was scored: intervals are of its own test examples alone.",
         ),
         Table(
             "cells",
             "tables",
             "cell × data set × test split, its repeats and draws as one",
-            (*CELL, "control", "split", *WHOLE, "C_at_edge"),
+            (*CELL, *CONTROL, "split", *WHOLE, "C_at_edge"),
             about="Every cell of the grid on every test split. Choose by cv macro f1 (inside the training split), "
             "never by macro f1 (the test split). density: share of nonzero entries of the matrix that the probe "
             "saw. Intervals count test examples, repeats (with the overlap of their training sets) and draws.",
@@ -94,7 +95,7 @@ TABLES = {
             "saes",
             "tables",
             "SAE: L0, variance explained, dead latents",
-            ("model", "layer", "width", "draw", "hook", "l0_on_data", "tokens", "published_l0", "warning"),
+            names("model layer width draw hook l0_on_data tokens published_l0 warning frozen"),
             varying="architecture|variance_explained|variance_explained_per_token|l0|dead|dense|held_out_tokens",
             about="Per SAE: measured L0 (mean number of active latents per pooled token) beside the published one; "
             "of SAEs trained here, the share of variance explained, L0 and shares of dead and dense latents on "
@@ -168,8 +169,8 @@ TABLES = {
         Table(
             "claims",
             "claims",
-            "claim × data set: SAE above hidden states, TF-IDF, text length, re-drawn weights? Binarised above "
-            "selected latents? Zero-shot above chance? With effect, interval and verdict: *holds / fails / "
+            "claim × data set: SAE above hidden states, TF-IDF, text length, re-drawn weights, frozen SAEs? Binarised "
+            "above selected latents? Zero-shot above chance? With effect, interval and verdict: *holds / fails / "
             "undecided*",
             (
                 *("claim", "role", "on", "split", *intervals("difference"), "metric"),
@@ -221,7 +222,7 @@ TABLES = {
             "transfer_tables",
             "source × target: how many native examples a transferred probe is worth",
             (
-                *names("scenario features control condition source target macro_f1 native_macro_f1"),
+                *names("scenario features control frozen condition source target macro_f1 native_macro_f1"),
                 *intervals("native_examples"),
                 *names("below_smallest"),
             ),

@@ -13,7 +13,7 @@ from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS
 from tessera.probes import verdicts
 from tessera.probes.verdicts import Effect, Part, Scored
-from tessera.results.contestants import ALL, ANY, CONTESTANTS, THESE, roles
+from tessera.results.contestants import ALL, ANY, CONTESTANTS, FROZEN, THESE, roles
 from tessera.results.search import TestSplit, ranked
 from tessera.study.grid import CELL
 
@@ -269,7 +269,7 @@ def _spell(chosen: list[tuple], names: list[str]) -> str:
 SPELT = [key for key in CELL if key not in ("features", "data")]
 # What names one transferred probe among the best ones.
 TRANSFER = ["scenario", "source", "target", "condition", "fraction"]
-CONTESTED = ["features", "control", "condition", "source"]  # of a scenario and target
+CONTESTED = ["features", "control", "frozen", "condition", "source"]  # of a scenario and target
 
 
 def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
@@ -278,7 +278,7 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
     `best` is the table transfer_best, whose cells are chosen on the sources; `predictions` are those of all transfers.
     """
     cell = [key for key in CELL if key in best.columns]
-    chosen = best.filter(fraction=1.0).select(*TRANSFER, "repeat", *cell, "control")
+    chosen = best.filter(fraction=1.0).select(*TRANSFER, "repeat", *cell, "control", "frozen")
     answers = predictions.join(chosen.lazy(), on=[*TRANSFER, "repeat", *cell], nulls_equal=True).collect()
     found = []
     for (scenario, target), rows in answers.sort("example").group_by("scenario", "target", maintain_order=True):
@@ -288,18 +288,22 @@ def between(best: pl.DataFrame, predictions: pl.LazyFrame) -> list[Contrast]:
             for side, fits in chosen.filter(scenario=scenario, target=target).group_by(CONTESTED, maintain_order=True)
         }
         for source in rows["source"].unique(maintain_order=True):
-            zero_shot = ("sae", False, "source", source)
+            zero_shot = ("sae", False, None, "source", source)
             on, left = f"{scenario}: {source} → {target}", spelt.get(zero_shot)
             if left is None:
                 continue
             others = {
-                f"zero-shot {kind.title}": (kind.name, False, "source", source)
+                f"zero-shot {kind.title}": (kind.name, False, None, "source", source)
                 for kind in KINDS.values()
                 if kind.transfers and kind.name != "sae"
             }
             others |= {
-                "zero-shot random SAE": ("sae", True, "source", source),
-                "native SAE": ("sae", False, "native", target),
+                f"zero-shot {named.format(SAE_TITLE)}": ("sae", False, frozen, "source", source)
+                for frozen, named in FROZEN.items()
+            }
+            others |= {
+                "zero-shot random SAE": ("sae", True, None, "source", source),
+                "native SAE": ("sae", False, None, "native", target),
             }
             same = {repeat: [zero_shot] for repeat in tests.repeats}
             whole = tests.scored(same)

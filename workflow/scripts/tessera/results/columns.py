@@ -15,6 +15,7 @@ COLUMNS = {
     "selection": "none: all latents; else how, and how many, were chosen on training rows",
     "data": "data set of the config",
     "control": "is the model one of re-drawn weights?",
+    "frozen": "what of the SAE stayed random directions: decoder, encoder or all; none of a trained one",
     "split": "test, or a further test set",
     "repeat": "number of the re-drawn split; 0: the split that examples.parquet has",
     "draw": "number of the draw of weights of a control, or of the seed of an SAE that is trained here; in "
@@ -39,7 +40,8 @@ COLUMNS = {
     "density": "share of nonzero entries of that matrix, on training rows",
     "training_examples": "examples that the probe was fitted on",
     "converged": "did the solver converge?",
-    "contestant": "who is compared: a kind of features, of a trained model or (random) of one of re-drawn weights",
+    "contestant": "who is compared: a kind of features, of a trained model or (random) of one of re-drawn weights; "
+    "frozen SAEs by themselves",
     "cells_searched": "among how many cells the best was chosen",
     "target": "transfer: the data set that is scored; behaviour: the model whose behaviour is predicted; matches: "
     "the SAE that the probe reads",

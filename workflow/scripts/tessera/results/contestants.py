@@ -10,40 +10,54 @@ from tessera.probes.registry import PROBES
 
 ANY = "*"  # model
 ALL, THESE = "all together", "on these data sets"  # data sets to come, of which these are a sample; these alone
+# What of an SAE stayed random (freeze in the config) → the name of such an SAE, given that of a trained one.
+FROZEN = {"all": "frozen {}", "decoder": "{}, frozen decoder", "encoder": "{}, frozen encoder"}
+TRAINED = ~pl.col("control") & pl.col("frozen").is_null()  # cells of a trained model, and of no frozen SAE
 
 
-def _probes(kind: Kind) -> list[str]:
-    """The kinds of probes that a kind of features may have, its own first."""
-    return [kind.probe, *(name for name, one in PROBES.items() if kind.name in one.kinds)]
+@dataclass(frozen=True)
+class Sort:
+    """A kind of features, frozen or not, with a kind of probe: cells that contend as one, of one sort of models."""
+
+    kind: Kind
+    frozen: str | None
+    probe: str
+
+    @property
+    def cells(self) -> pl.Expr:
+        here = (pl.col("features") == self.kind.name) & (pl.col("probe") == self.probe)
+        return here & pl.col("frozen").eq_missing(self.frozen)
+
+    def named(self, title: str) -> str:
+        """With what is frozen, and with a probe that is not the one that every study has on these features."""
+        title = FROZEN[self.frozen].format(title) if self.frozen else title
+        return title if self.probe == self.kind.probe else f"{title}, {PROBES[self.probe].title}"
 
 
-def _cells(kind: Kind, probe: str) -> pl.Expr:
-    return (pl.col("features") == kind.name) & (pl.col("probe") == probe)
-
-
-def _named(title: str, kind: Kind, probe: str) -> str:
-    """Of features with a probe that is not the one that every study has on them: both."""
-    return title if probe == kind.probe else f"{title}, {PROBES[probe].title}"
-
-
-# Every kind of features with every kind of probe, of trained models; then those of models of re-drawn weights.
-CONTESTANTS = {
-    _named(kind.title, kind, probe): _cells(kind, probe) & (~pl.col("control") if kind.of_control else True)
+SORTS = [
+    Sort(kind, frozen, probe)
+    for frozen in (None, *FROZEN)
     for kind in KINDS.values()
-    for probe in _probes(kind)
-} | {
-    _named(kind.of_control, kind, probe): _cells(kind, probe) & pl.col("control")
-    for kind in KINDS.values()
-    if kind.of_control
-    for probe in _probes(kind)
-}
+    if frozen is None or kind.latents
+    for probe in (kind.probe, *(name for name, one in PROBES.items() if kind.name in one.kinds))
+]
+_NAMED = [
+    (one.named(title), one, control)
+    for control in (False, True)
+    for one in SORTS
+    if (title := one.kind.of_control if control else one.kind.title)
+]
+# Those of trained models, then those of models of re-drawn weights; which of them are controls.
+CONTESTANTS = {name: one.cells & (pl.col("control") == control) for name, one, control in _NAMED}
+CONTROLS = {name for name, one, control in _NAMED if control or one.frozen}
 
 
 @dataclass
 class Role:
     """A contestant that predicts what a model did: which cells are its own, and what it is there for.
 
-    role: source, target (the model's own features: an upper bound) or control (re-drawn weights, the example alone).
+    role: source, target (the model's own features: an upper bound) or control (re-drawn weights, frozen SAEs, the
+    example alone).
     """
 
     role: str
@@ -61,11 +75,10 @@ def roles(scores: pl.DataFrame, target: str | None, controls: dict[str, str]) ->
     """Whoever predicts the behaviour of the model `target`."""
     found = []
     for model in scores["model"].drop_nulls().unique(maintain_order=True):
-        role = "control" if model in controls else "target" if model == target else "source"
-        for kind in (kind for kind in KINDS.values() if "model" in kind.place):
-            for probe in _probes(kind):
-                cells = _cells(kind, probe) & (pl.col("model") == model)
-                found.append(Role(role, _named(kind.title, kind, probe), model, controls.get(model), cells))
-    without = [kind for kind in KINDS.values() if "model" not in kind.place]
-    alone = [_named(kind.title, kind, probe) for kind in without for probe in _probes(kind)]
+        for one in (one for one in SORTS if "model" in one.kind.place):
+            role = "control" if model in controls or one.frozen else "target" if model == target else "source"
+            controlled = controls.get(model, model if one.frozen else None)
+            cells = one.cells & (pl.col("model") == model)
+            found.append(Role(role, one.named(one.kind.title), model, controlled, cells))
+    alone = [one.named(one.kind.title) for one in SORTS if "model" not in one.kind.place]
     return found + [Role("control", title, None, ANY, CONTESTANTS[title]) for title in alone]

@@ -55,10 +55,20 @@ def with_draws(cells: pl.DataFrame | pl.LazyFrame, drawn: list[list]) -> pl.Data
     return named.select(*place, "draw", pl.exclude([*place, "draw", "of_model", "of_width"]))
 
 
-def with_control(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
-    """Add the column control: is the model one of re-drawn weights?"""
+def with_control(scores: pl.DataFrame, controls: dict[str, str], frozen: list[list]) -> pl.DataFrame:
+    """Add the columns control (is the model one of re-drawn weights?) and frozen (as of `with_frozen`)."""
     control = pl.col("model").is_in(list(controls)).fill_null(False)
-    return scores.with_columns(control=control).select(*CELL, "control", pl.exclude([*CELL, "control"]))
+    about = with_frozen(scores, frozen).with_columns(control=control)
+    return about.select(*CELL, "control", "frozen", pl.exclude([*CELL, "control", "frozen"]))
+
+
+def with_frozen(cells: pl.DataFrame, frozen: list[list]) -> pl.DataFrame:
+    """Add the column frozen: what of the SAE stayed random; null of a trained one, and where there is none.
+
+    `frozen` holds (model, width, what) of every frozen SAE.
+    """
+    known = pl.DataFrame(frozen, schema=dict.fromkeys(("model", "width", "frozen"), pl.String), orient="row")
+    return cells.join(known, on=["model", "width"], how="left", maintain_order="left")
 
 
 def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
@@ -82,7 +92,7 @@ def per_class(predictions: pl.LazyFrame) -> pl.DataFrame:
 
 def cells_table(scores: pl.DataFrame) -> pl.DataFrame:
     """Every cell on every test split, its repeats and draws as one."""
-    by = [*CELL, "control", "split"]
+    by = [*CELL, "control", "frozen", "split"]
     about = scores.group_by(by, maintain_order=True).agg(pl.col("C_at_edge").mean().alias("C_at_edge"))
     return combined(scores, by).join(about, on=by, nulls_equal=True, maintain_order="left")
 
@@ -115,7 +125,7 @@ def best_of(scores: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
     return pl.concat([empty, *found])
 
 
-BEST = ["data", "split", *(name for name in CELL if name != "data"), "control", "cells_searched", "chosen"]
+BEST = ["data", "split", *(name for name in CELL if name != "data"), "control", "frozen", "cells_searched", "chosen"]
 
 
 def best_cells(scores: pl.DataFrame) -> pl.DataFrame:
@@ -162,9 +172,9 @@ def behaviour_table(scores: pl.DataFrame, targets: dict[str, str | None], contro
     return combined(pl.concat([empty, *rows]), by)
 
 
-def transfer_table(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFrame:
+def transfer_table(scores: pl.DataFrame, controls: dict[str, str], frozen: list[list]) -> pl.DataFrame:
     """Every transferred cell, scenario, source and target in front."""
-    scores = with_control(scores, controls).drop("data", "selection", "probe")
+    scores = with_control(scores, controls, frozen).drop("data", "selection", "probe")
     place = ["scenario", "source", "target", "condition", "fraction", "repeat"]
     return scores.select(*place, pl.exclude(place))
 
@@ -172,14 +182,15 @@ def transfer_table(scores: pl.DataFrame, controls: dict[str, str]) -> pl.DataFra
 def best_transfers(scores: pl.DataFrame) -> pl.DataFrame:
     """Per scenario, source, kind of features and repeat the cell with the best cv_macro_f1 on the whole training split.
 
-    All its targets, conditions and fractions; `cells_searched` says among how many. Nothing is chosen on the target.
+    Frozen SAEs by themselves. All its targets, conditions and fractions; `cells_searched` says among how many. Nothing
+    is chosen on the target.
     """
     cell = ["model", "layer", "width", "pooling", "threshold"]
-    kind = ["scenario", "source", "features", "control", "repeat"]
+    kind = ["scenario", "source", "features", "control", "frozen", "repeat"]
     whole = scores.filter(fraction=1.0).sort("cv_macro_f1", descending=True, maintain_order=True)
     chosen = whole.group_by(kind, maintain_order=True).first().select(*kind, *cell)
     searched = scores.filter(fraction=1.0).select(*kind, *cell).unique().group_by(kind).agg(cells_searched=pl.len())
-    chosen = chosen.join(searched, on=kind, maintain_order="left")
+    chosen = chosen.join(searched, on=kind, nulls_equal=True, maintain_order="left")
     return scores.join(chosen, on=[*kind, *cell], nulls_equal=True, maintain_order="left")
 
 

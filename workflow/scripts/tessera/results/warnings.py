@@ -143,21 +143,23 @@ def _of_saes(saes: pl.DataFrame) -> list[tuple]:
             measured = f"L0 {sae['l0_on_data']:.0f}, published {sae['published_l0']:.0f}"
             rows.append(("L0 off the published one", where, 1, 1, measured))
         latents = parse_width(sae["width"])
-        for doubt in ("dead", "dense"):
+        for doubt in ("dead", "dense") if sae["frozen"] is None else ():  # random directions are what they are
             if (share := sae.get(doubt) or 0) > NEGLIGIBLE:
                 rows.append((f"{doubt} latents", where, round(share * latents), latents, None))
     return rows
 
 
 def _drawn_once(cells: pl.DataFrame, saes: pl.DataFrame) -> list[tuple]:
-    """Controls, and SAEs of trained models that were trained here, with one draw alone."""
+    """Controls, and SAEs of trained models that were trained here or are frozen, with one draw alone."""
     controls = cells.filter(pl.col("control"))
     trained = saes.filter(~pl.col("model").is_in(controls["model"].unique().implode()))
     trained = trained.filter(pl.col("architecture").is_not_null()) if "architecture" in saes.columns else saes.clear()
     rows = []
-    for what, found in (("control", controls), ("its SAEs", trained)):
-        for (model,), draws in found.group_by("model", maintain_order=True):
-            rows.append(("drawn once", f"{model}, {what}", int(draws["draw"].max() == 0), 1, None))
+    for (model,), draws in controls.group_by("model", maintain_order=True):
+        rows.append(("drawn once", f"{model}, control", int(draws["draw"].max() == 0), 1, None))
+    for (model, frozen), draws in trained.group_by("model", "frozen", maintain_order=True):
+        what = f"its frozen SAEs ({frozen})" if frozen else "its SAEs"
+        rows.append(("drawn once", f"{model}, {what}", int(draws["draw"].max() == 0), 1, None))
     return rows
 
 

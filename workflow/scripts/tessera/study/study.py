@@ -54,6 +54,10 @@ class Study:
         files = {cell["model"]: self.models[cell["model"]].get("truth") for cell in self.sae_cells()}
         return {model: file for model, file in files.items() if file}
 
+    def frozen(self, model: str, width: str) -> str | None:
+        """What of an SAE stays random directions (decoder, encoder, all); None of one that is none."""
+        return self.saes[self.sae_entry(*self.sae_owner(model, width))].get("train", {}).get("freeze")
+
     def drawn(self, model: str, width: str | None) -> tuple[str, str | None, int]:
         """Model and width as the config has them, and which draw they are: of the control, else of the SAE."""
         name, draw = draws.split(model)

@@ -9,10 +9,11 @@ from tessera.probes.metrics import macro_f1_of, resample_weights
 from tessera.study.grid import CELL
 from tessera.study.paths import JOINT
 
-PLACE = ["scenario", "features", "control", "target"]
+PLACE = ["scenario", "features", "control", "frozen", "target"]
 SCHEMA = {
     **dict.fromkeys(["scenario", "features"], pl.String),
     "control": pl.Boolean,
+    "frozen": pl.String,
     **dict.fromkeys(["condition", "source", "target"], pl.String),
     **dict.fromkeys(["macro_f1", "native_macro_f1", "native_examples"], pl.Float64),
     **dict.fromkeys(["native_examples_low", "native_examples_high"], pl.Float64),
@@ -45,7 +46,7 @@ def crossings(
         "repeat",
         *(name for name in CELL if name in best.columns),
     ]
-    answers = predictions.join(best.lazy().select(*key, "control"), on=key, nulls_equal=True).collect()
+    answers = predictions.join(best.lazy().select(*key, "control", "frozen"), on=key, nulls_equal=True).collect()
     probe = [*PLACE, "condition", "source", "fraction"]
     found = {place: rows.sort("example") for place, rows in answers.group_by(probe)}
     weights = cache(lambda group: resample_weights(np.frombuffer(group, np.int64), resamples, seed))

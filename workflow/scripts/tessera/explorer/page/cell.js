@@ -75,7 +75,7 @@ export async function cell(study, parts, query) {
   const few = tested.classes.length <= 20;
   return [
     h("h1", {}, name),
-    h("p", {}, `${row.control ? "Control: a model of re-drawn weights. " : ""}${row.examples} test examples, ${row.training_examples} training examples, ${row.n_features} features of which a matrix entry is not zero in ${share(row.density)}; C ${row.C.join(" or ")}${row.C_at_edge ? " (at the edge of its grid)" : ""}; ${row.repeats} repeats${row.draws > 1 ? `, ${row.draws} draws` : ""}.`),
+    h("p", {}, `${row.control ? "Control: a model of re-drawn weights. " : ""}${row.frozen ? `Control: an SAE of random directions (${row.frozen} frozen). ` : ""}${row.examples} test examples, ${row.training_examples} training examples, ${row.n_features} features of which a matrix entry is not zero in ${share(row.density)}; C ${row.C.join(" or ")}${row.C_at_edge ? " (at the edge of its grid)" : ""}; ${row.repeats} repeats${row.draws > 1 ? `, ${row.draws} draws` : ""}.`),
     h("dl", {}, study.cell.map(axis => [axis, axis === "features" ? row.contestant : row[axis]])
       .filter(([, value]) => value !== null).map(([axis, value]) => [h("dt", { title: study.meanings[axis] }, axis), h("dd", {}, String(value))])),
     h("div", { class: "pickers" },

@@ -108,7 +108,7 @@ export async function example(study, parts, query) {
     h("p", {}, "Labelled ", h("strong", {}, about.label), `, split ${about.split}.`),
     shownExample(shown, { start: null, row: null, tokens: 1 }, [], 1, true),
     places.length > 1 ? h("div", { class: "pickers" }, picker("latents of", places, place, value => change({ place: value, latent: undefined }))) : null,
-    place ? await decisionOf(place, wanted, shown, best.find(row => row.features === "sae" && !row.control)?.name, tested, query) ?? note(`No decision on it at ${place}: the first repeat does not test it.`) : note("No evidence was made of this data set (config key evidence.places)."),
+    place ? await decisionOf(place, wanted, shown, best.find(row => row.features === "sae" && !row.control && !row.frozen)?.name, tested, query) ?? note(`No decision on it at ${place}: the first repeat does not test it.`) : note("No evidence was made of this data set (config key evidence.places)."),
     section("What each contestant says", note("The best cell of each, in every repeat that tests this example."),
       plainTable(said, [{ name: "contestant" }, { name: "name", title: "cell", shown: row => link(address("cell", row.name.split("/")), row.name) }, { name: "predicted" }, { name: "right", shown: row => (row.right ? "right" : "wrong") }, { name: "answers", title: "in repeats" }, { name: "confidence", shown: row => score(row.confidence) }])),
   ];

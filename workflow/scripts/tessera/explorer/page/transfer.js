@@ -9,6 +9,7 @@ import { interval, number, score, signed } from "tessera/numbers.js";
 import { columnsOf, plainTable, sortable } from "tessera/tables.js";
 
 const spelled = value => String(value).replaceAll("_", " ");
+const kindOf = row => (row.frozen ? `${row.features}, frozen: ${row.frozen}` : row.features);
 
 function matrix(scenario, rows) {
   const shown = rows.map(row => ({ ...row, shown: score(row.macro_f1), interval: interval(row, "macro_f1") }));
@@ -19,7 +20,7 @@ function matrix(scenario, rows) {
 }
 
 function curves(scenario, rows, colours) {
-  const named = rows.map(row => ({ ...row, curve: `${row.features}${row.control ? " (control)" : ""}: ${spelled(row.condition)}` }));
+  const named = rows.map(row => ({ ...row, curve: `${kindOf(row)}${row.control ? " (control)" : ""}: ${spelled(row.condition)}` }));
   return chart(`curves-${scenario}`, "Macro F1 on the target over shares of its training split, transferred and native.", {
     facet: { field: "target", type: "nominal", title: null }, columns: 3,
     spec: { width: 240, height: 180, encoding: { x: { field: "fraction", type: "quantitative", title: "share of the training split" }, color: { field: "curve", type: "nominal", title: null, scale: { range: colours } }, strokeDash: { field: "curve", type: "nominal", title: null } },
@@ -31,10 +32,10 @@ function curves(scenario, rows, colours) {
 async function scenarios(study, query) {
   if (!study.scenarios.length) return [];
   const all = (await table("transfer_best")).rows(), scenario = study.scenarios.includes(query.scenario) ? query.scenario : study.scenarios[0];
-  const here = all.filter(row => row.scenario === scenario), kinds = study.kinds.filter(name => here.some(row => row.features === name)), kind = kinds.includes(query.features) ? query.features : kinds[0];
+  const here = all.filter(row => row.scenario === scenario), kinds = study.kinds.flatMap(name => [...new Set(here.filter(row => row.features === name).map(kindOf))]), kind = kinds.includes(query.features) ? query.features : kinds[0];
   const conditions = [...new Set(here.map(row => row.condition))], condition = conditions.includes(query.condition) ? query.condition : conditions[0];
-  const models = [...new Set(here.filter(row => row.features === kind).map(row => row.model ?? ""))], model = models.includes(query.model) ? query.model : models[0];
-  const of = here.filter(row => row.features === kind && (row.model ?? "") === model), whole = of.filter(row => row.condition === condition);
+  const models = [...new Set(here.filter(row => kindOf(row) === kind).map(row => row.model ?? ""))], model = models.includes(query.model) ? query.model : models[0];
+  const of = here.filter(row => kindOf(row) === kind && (row.model ?? "") === model), whole = of.filter(row => row.condition === condition);
   const most = Math.max(...whole.map(row => row.fraction ?? 0)), full = whole.filter(row => (row.fraction ?? 0) === most);
   const sources = [...new Set(of.map(row => row.source))], source = sources.includes(query.source) ? query.source : sources[0];
   const crossings = await table("crossings");
