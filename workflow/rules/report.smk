@@ -25,6 +25,7 @@ rule study:
 rule provenance:
     input:
         summaries=of(cells.every_shard, pattern=paths.SUMMARY),
+        embeddings=of(cells.embeddings),
         examples=data.examples(STUDY),
     output:
         **results.outputs(STUDY, "provenance"),
@@ -52,6 +53,7 @@ rule tables:
         **{part: of(cells.every_cell, part=part) for part in ("scores", "predictions")},
         coefficients=of(cells.with_latents, part="coefficients"),
         summaries=of(cells.every_shard, pattern=paths.SUMMARY),
+        embeddings=of(cells.embeddings),
         examples=data.examples(STUDY),
         qualities=saes.qualities(STUDY),
         provenance=results.parquet("provenance"),

@@ -8,6 +8,6 @@ from tessera.results.writing import Writer
 with script(snakemake) as log:
     inputs = snakemake.input
     check_sources(inputs.examples)
-    facts = provenance.collect(inputs.summaries, inputs.examples, snakemake.config)
+    facts = provenance.collect([*inputs.summaries, *inputs.embeddings], inputs.examples, snakemake.config)
     Writer(dict(snakemake.output.items()), facts).write(provenance=provenance.fact_table(facts))
     log.info("%d facts", len(facts))

@@ -20,7 +20,7 @@ with script(snakemake) as log:
     saes = tables.with_frozen(tables.with_draws(saes, params.drawn), params.frozen)
     norms = tables.norm_table(inputs.summaries)
     described = {data: describe(read_examples(hive.one(inputs.examples, data=data))) for data in params.datasets}
-    datasets = tables.data_table(described, inputs.summaries)
+    datasets = tables.data_table(described, [*inputs.summaries], [*inputs.embeddings])
     origin = pl.read_parquet(inputs.provenance)
     writer.write(**tables.of_study(scores, predictions, saes, norms, datasets, origin))
     parts = merging.merge_in_parts(inputs.coefficients)

@@ -20,6 +20,7 @@ VERSIONS = {
     "train_sae": 4,
     "prepare_sae": 2,
     "activations": 6,
+    "embeddings": 1,
     "features": 2,
     "probes": 8,
     "transfer": 5,

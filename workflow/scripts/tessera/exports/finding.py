@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from tessera.base.digests import sha256
 from tessera.base.errors import TesseraError
 from tessera.base.files import resolve
+from tessera.models.embedding import Recipe, read_recipe
 from tessera.models.loading import load_model
 from tessera.models.parts import local_folder
 from tessera.models.text import TextModel
@@ -15,12 +16,13 @@ from tessera.study.gguf import is_gguf
 
 
 def load_same(
-    identity: dict, weights: dict, depth: int, *, model: str | Path | None = None, made: Path | None = None
+    identity: dict, weights: dict, depth: int | None, *, model: str | Path | None = None, made: Path | None = None
 ) -> TextModel:
     """Load the model of an identity, checked to have the study's weights.
 
     Args:
-        identity: as of `load_model`, a relative path in it made absolute. weights: as of `identify`. depth: blocks.
+        identity: as of `load_model`, a relative path in it made absolute. weights: as of `identify`. depth: blocks; all
+            of them where None.
         model: a folder, a GGUF file or a hub id, in place of what the identity says.
         made: the folder that the workflow made of it, if any.
 
@@ -30,6 +32,15 @@ def load_same(
     with _folder(identity, weights, model, made) as folder:
         _check(identity["name"], folder, weights)
         return load_model(identity, folder=folder, depth=depth)
+
+
+def load_encoder(
+    identity: dict, weights: dict, *, model: str | Path | None = None, made: Path | None = None
+) -> tuple[TextModel, Recipe]:
+    """The same of a model whose sentence embeddings are read, and how they are made."""
+    with _folder(identity, weights, model, made) as folder:
+        _check(identity["name"], folder, weights)
+        return load_model(identity, folder=folder), read_recipe(identity["name"], folder)
 
 
 @contextmanager

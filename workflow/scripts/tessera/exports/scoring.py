@@ -11,10 +11,11 @@ import torch
 
 from tessera.activations.extraction import extract
 from tessera.base.errors import TesseraError, shorten
-from tessera.base.files import write_parquet
+from tessera.base.files import write_parquet, write_parts
 from tessera.features.kind import Kind, Stored
 from tessera.features.pooling import pool_folders
 from tessera.features.spaces import Features, Space
+from tessera.models.embedding import Recipe, embed
 from tessera.models.text import TextModel
 from tessera.probes.fitted import LinearProbe
 
@@ -49,12 +50,29 @@ class Reader:
     width: str | None = None
     encoder: Path | None = None
 
-    def read(self, examples: pl.DataFrame, shard: Path) -> None:
+    def read(self, examples: pl.DataFrame, shard: Path) -> Path:
         """Extract `examples` into the folder `shard`."""
         saes = {(self.layer, self.width): self.encoder} if self.encoder else {}
         options = {"max_tokens": self.max_tokens, "hook": self.hook, **self.stored}
         with _one_thread():
             extract(self.model, examples, saes, [self.layer], shard, **options)
+        return shard
+
+
+@dataclass
+class Embedder:
+    """A model whose sentence embeddings are read."""
+
+    model: TextModel
+    recipe: Recipe
+    max_tokens: int
+
+    def read(self, examples: pl.DataFrame, shard: Path) -> Path:
+        """The file of the embeddings of `examples`, in the folder `shard`."""
+        with _one_thread():
+            tables = embed(self.model, self.recipe, examples, max_tokens=self.max_tokens)
+            write_parts(shard / "embeddings.parquet", tables)
+        return shard / "embeddings.parquet"
 
 
 @contextmanager
@@ -79,7 +97,7 @@ class Scoring:
     kind: Kind
     place: dict[str, str]
     pooling: str | None
-    reader: Reader | None
+    reader: Reader | Embedder | None
     space: Space
     probe: LinearProbe
 
@@ -114,8 +132,7 @@ class Scoring:
             write_parquet(folder / "examples.parquet", frame)
             shard, files = folder / "shard=0", []
             if self.reader:
-                self.reader.read(frame, shard)
-                files = [str(shard)]
+                files = [str(self.reader.read(frame, shard))]
             if self.kind.latents:
                 pooled = folder / f"pooling={self.pooling}" / "features.parquet"
                 layer, width = self.place["layer"], self.place["width"]

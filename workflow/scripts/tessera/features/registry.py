@@ -1,6 +1,7 @@
 """The registry of kinds of features, in the order in which tables and figures show them."""
 
 from tessera.base.errors import TesseraError
+from tessera.features.embeddings import Embeddings
 from tessera.features.hidden import Hidden
 from tessera.features.kind import Kind
 from tessera.features.length import Length
@@ -8,7 +9,7 @@ from tessera.features.pixels import Pixels
 from tessera.features.sae import Latents
 from tessera.features.tfidf import Tfidf
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Latents(), Hidden(), Tfidf(), Length(), Pixels())}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Latents(), Hidden(), Embeddings(), Tfidf(), Length(), Pixels())}
 
 
 def kind(name: str) -> Kind:

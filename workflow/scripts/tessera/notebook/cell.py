@@ -24,7 +24,7 @@ from tessera.study.grid import AXES
 from tessera.study.media import holds
 
 if TYPE_CHECKING:
-    from tessera.exports.scoring import Reader, Scoring
+    from tessera.exports.scoring import Embedder, Reader, Scoring
 
 
 class OpenCell:
@@ -171,24 +171,22 @@ class OpenCell:
         pooling = self.place.get("pooling")
         return self.kind.space(self.kind.load(stored, pooling)[train_E], pooling, None)
 
-    def _reader(self, model: str | Path | None) -> "Reader":
-        from tessera.exports.finding import load_same  # imports torch and transformers
-        from tessera.exports.scoring import Reader
+    def _reader(self, model: str | Path | None) -> "Reader | Embedder":
+        from tessera.exports.finding import load_encoder, load_same  # imports torch and transformers
+        from tessera.exports.scoring import Embedder, Reader
 
-        plan, name, layer = self.study.plan, self.place["model"], int(self.place["layer"])
+        plan, name = self.study.plan, self.place["model"]
         identity, weights = models.identity(plan, name), read_weights(self._there(paths.WEIGHTS.format(model=name)))
-        made = models.folder(plan, name)
-        loaded = load_same(
-            models.within(identity, self.study.folder.parent),
-            weights,
-            layer + 1,
-            model=model,
-            made=self.study.file(made) if made else None,
-        )
+        most, made = identity["spec"]["max_tokens"], models.folder(plan, name)
+        where = {"model": model, "made": self.study.file(made) if made else None}
+        identity = models.within(identity, self.study.folder.parent)
+        if "layer" not in self.place:
+            return Embedder(*load_encoder(identity, weights, **where), most)
+        layer = int(self.place["layer"])
         return Reader(
-            loaded,
+            load_same(identity, weights, layer + 1, **where),
             layer,
-            identity["spec"]["max_tokens"],
+            most,
             models.stored(plan, name),
             hook=self._hook(),
             width=self.place.get("width"),

@@ -31,6 +31,11 @@ def every_shard(study: Study, pattern: str) -> list[str]:
     ]
 
 
+def embeddings(study: Study) -> list[str]:
+    """The sentence embeddings of every shard."""
+    return [file for place, data in _places(study, "embeddings") for file in inputs(study, "embeddings", data, **place)]
+
+
 def shards_of(study: Study, data: str, model: str, layer: str, width: str | None = None) -> list[str]:
     """The activations of a data set that hold a layer (and a width) of a model."""
     place = {"model": model, "data": data, "pass": study.pass_of(model, layer, width)}

@@ -62,6 +62,14 @@ def files(study: Study, model: str) -> list[str]:
     return sorted(str(file) for file in Path(path).iterdir() if file.suffix in FILES)
 
 
+def pooling_files(study: Study, model: str) -> list[str]:
+    """What in a folder of the user's says, beside `files`, how its sentence embedding is made."""
+    path = study.models[study.architecture(model)].get("path", "package:")
+    if path.startswith("package:") or is_gguf(path):
+        return []
+    return sorted(str(file) for file in Path(path).glob("*/config.json"))
+
+
 def recipe(study: Study, model: str) -> dict:
     """How a model is tuned."""
     tuned = study.models[model]["tuned"]

@@ -31,9 +31,12 @@ def read_facts(path: str | Path) -> Facts:
     return json.loads(metadata.get(KEY, "[]"))
 
 
-def collect(summaries: Iterable[str], examples: Iterable[str], config: dict) -> Facts:
-    """Every fact behind a study's tables: of its shards, of its data sets' examples, of the config and of this job."""
-    facts = {tuple(fact) for file in summaries for fact in read_facts(file)}
+def collect(shards: Iterable[str], examples: Iterable[str], config: dict) -> Facts:
+    """Every fact behind a study's tables: of its shards, its data sets' examples, the config and this job.
+
+    shards: summaries of activations, and embeddings.
+    """
+    facts = {tuple(fact) for file in shards for fact in read_facts(file)}
     for file in examples:
         data = hive.keys(file)["data"]
         sources = {Path(path).name: f"sha256:{digest}" for path, digest in read_sources(file).items()}

@@ -251,14 +251,15 @@ def norm_table(summaries: list[str]) -> pl.DataFrame:
     return table.sort(place)
 
 
-def data_table(described: dict[str, pl.DataFrame], summaries: list[str]) -> pl.DataFrame:
+def data_table(
+    described: dict[str, pl.DataFrame], summaries: list[str], embeddings: list[str] | None = None
+) -> pl.DataFrame:
     """Per data set and split its make-up (see `describe`); per model how many of the data set's texts were cut."""
     parts = [frame.insert_column(0, pl.lit(data).alias("data")) for data, frame in described.items()]
+    read = [scan(summaries).unique(["model", "data", "shard"])] + ([scan(embeddings)] if embeddings else [])
     cut = (
-        scan(summaries)
-        .unique(["model", "data", "shard"])
-        .group_by("model", "data")
-        .agg(pl.col("truncated").sum())
+        pl.concat(frame.group_by("model", "data").agg(pl.col("truncated").sum().cast(pl.Int64)) for frame in read)
+        .unique(["model", "data"])  # a model cuts a text for both
         .collect()
         .with_columns(model=pl.lit("truncated_") + pl.col("model"))
         .pivot("model", index="data", values="truncated", sort_columns=True)

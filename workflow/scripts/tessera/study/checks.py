@@ -26,6 +26,19 @@ def check_model(name: str, study: Study) -> None:
         )
 
 
+def check_read(name: str, study: Study) -> None:
+    """Something of a model is read: layers in passes, its sentence embeddings, or both; and layers of one at least."""
+    embedded = name in study.baselines["embeddings"]
+    if embedded and reads(study.models[name]) == "image":
+        raise TesseraError(f"config key baselines.embeddings: {name!r} reads images; only texts have such embeddings")
+    if not study.models[name]["passes"] and not embedded:
+        raise TesseraError(
+            f"config key models.{name}.passes: empty or missing; only a model in baselines.embeddings needs none"
+        )
+    if not any(model["passes"] for model in study.models.values()):
+        raise TesseraError("config key models: none has passes; give one a layer to read: passes: [{1: []}]")
+
+
 def check_learns(key: str, name: str, data: str, study: Study) -> None:
     """`data`, which `key` says that model `name` learns from, holds what it reads."""
     held, medium = holds(study.datasets[data]), reads(study.models[name])

@@ -68,6 +68,8 @@ def load(config: dict) -> Study:
             )
         for texts in train.get("texts", []):
             _known(f"saes.{name}.train.texts", texts, study.datasets)
+    for name in study.baselines["embeddings"]:
+        _known("baselines.embeddings", name, study.models)
     for name, model in study.models.items():
         _check_model(name, model, study)
     checks.check_datasets(study)
@@ -325,6 +327,7 @@ def _check_model(name: str, model: dict, study: Study) -> None:
         raise TesseraError(f"config key {key}.truth: {model['truth']!r} is not there")
     source = study.models[study.architecture(name)]
     checks.check_model(name, study)
+    checks.check_read(name, study)
     tuned = source.get("tuned", {})
     source = study.models[tuned["from"]] if "from" in tuned else source
     if "config" in tuned:

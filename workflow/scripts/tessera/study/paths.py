@@ -13,6 +13,7 @@ ENCODER = "results/saes/model={model}/layer={layer}/width={width}/encoder.safete
 DECODER = "results/saes/model={model}/layer={layer}/width={width}/decoder.safetensors"
 DIGEST = "results/saes/model={model}/layer={layer}/width={width}/encoder.json"
 ACTIVATIONS = "results/activations/model={model}/data={data}/pass={pass}/shard={shard}"
+EMBEDDINGS = "results/embeddings/model={model}/data={data}/shard={shard}/embeddings.parquet"
 SUMMARY = "results/summaries/model={model}/data={data}/pass={pass}/shard={shard}/summary.parquet"
 LATENTS = "latents/layer={layer}/width={width}.parquet"  # in a folder of activations
 BEFORE_ANSWER = "before_answer/layer={layer}/width={width}.parquet"  # there too
