@@ -269,7 +269,7 @@ def test_within_compares_the_best_cells_by_cross_validation(study):
     assert contrasts["SAE > hidden states"].left.cell == (
         "sae model=m layer=1 width=64 pooling=sum threshold=1.0 selection=none probe=logistic"
     )
-    assert contrasts["SAE > hidden states"].right.cell == "hidden model=m layer=1 pooling=mean"
+    assert contrasts["SAE > hidden states"].right.cell == "hidden model=m layer=1 pooling=mean probe=logistic"
     assert "threshold=1.0" in contrasts["binarised > real-valued, all latents"].left.cell
     assert "threshold=none selection=none" in contrasts["binarised > real-valued, all latents"].right.cell
     assert "threshold=none selection=anova-8" in contrasts["binarised, all latents > real-valued, selected"].right.cell

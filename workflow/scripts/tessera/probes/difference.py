@@ -15,7 +15,7 @@ from tessera.probes.kind import ProbeKind
 class Difference(ProbeKind):
     name = "difference"
     title = "difference of means"
-    kinds = ("sae", "hidden", "pixels")
+    kinds = ("sae", "hidden", "embeddings", "pixels")
 
     def space(self, kind, train, pooling, threshold) -> Space:
         """Hidden states as they are: scaled by dimension, the difference would be another direction."""

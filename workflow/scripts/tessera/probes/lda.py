@@ -9,7 +9,7 @@ class Lda(ProbeKind):
 
     name = "lda"
     title = "LDA"
-    kinds = ("hidden", "pixels")
+    kinds = ("hidden", "embeddings", "pixels")
 
     def fit(self, train_EK, label_E, names, candidate, columns_K, seed) -> LinearProbe:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
