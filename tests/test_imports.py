@@ -42,7 +42,7 @@ STARTS = {
     "weights": Start({"weights"}, 550, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"scipy", "PIL", "datasets"}),
     "pool": Start({"pool"}, 730, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"PIL"}),
     "probe": Start(
-        EVIDENCE | {"probe", "transfer", "match", "carry", "match_tables", "compare"},
+        EVIDENCE | {"probe", "transfer", "match", "carry", "match_tables", "compare", "recovery"},
         2250,
         TORCH | TRAINING | DRAWING | CHECKING,
     ),
