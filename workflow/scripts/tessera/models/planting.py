@@ -33,7 +33,7 @@ MADE_BY = {
     "one": {"with": [0]},
     "topics": {"sea": [1, 2, 3], "sky": [4, 5, 6]},
     "xor": {"one": [7, 8]},
-    "twin": {"with": [10]},  # most words that fire its twin, 11, fire it too
+    "twin": {"with": [10]},  # four in ten words that fire its twin, 11, fire it too
 }
 FIRST_TWIN, TWINS = 10, 0.8  # from which on directions come in pairs; correlation of the normals behind their firing
 SPECIAL = {"pad_token": "<pad>", "unk_token": "<unk>"}
