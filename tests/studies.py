@@ -2,7 +2,8 @@
 
 from tessera.study.study import Study
 
-SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe", "probes", "claims")
+SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe", "probes")
+SECTIONS += ("regimes", "claims")
 
 
 def study_of(**parts) -> Study:

@@ -42,14 +42,14 @@ STARTS = {
     "weights": Start({"weights"}, 550, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"scipy", "PIL", "datasets"}),
     "pool": Start({"pool"}, 730, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"PIL"}),
     "probe": Start(
-        EVIDENCE | {"probe", "transfer", "match", "carry", "match_tables", "compare", "recovery"},
+        EVIDENCE | {"probe", "regimes", "transfer", "match", "carry", "match_tables", "compare", "recovery"},
         2250,
         TORCH | TRAINING | DRAWING | CHECKING,
     ),
     "export": Start({"export", "neuronpedia"}, 4250, TRAINING | DRAWING | {"jsonschema"}),
     "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
-        {"examples", "tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
+        {"examples", "tables", "regime_tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
         910,
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),

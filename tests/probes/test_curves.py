@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from probes.test_probe import planted
 from tessera.base.files import write_parquet
-from tessera.examples.splits import UNUSED, with_share
+from tessera.examples.regimes import UNUSED, with_share
 from tessera.probes.curves import FRACTIONS, learning_curve
 from tessera.probes.task import Task, probe_cells
 
@@ -42,7 +42,7 @@ def test_shares_are_nested_and_leave_the_test_split_as_it_is(frame):
 
 def test_what_a_share_leaves_out_changes_nothing(frame):
     features_EW = planted(frame).toarray()
-    task = Task(frame, **SETTINGS, fraction=0.4)
+    task = Task(frame, **SETTINGS, regime=("scarcity", 0.4))
     unused_E = task.split_E == UNUSED
     assert unused_E.sum() > 50 and not (unused_E & task.train_E).any()
     assert features_EW[task.train_E].shape[0] == pytest.approx(0.4 * 240, abs=2)

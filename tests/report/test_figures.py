@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
-from tessera.report import claim_figures, evidence_figures, grid_figures, transfer_figures
+from tessera.report import claim_figures, evidence_figures, grid_figures, regime_figures, transfer_figures
 from tessera.results.contestants import ALL
 
 
@@ -102,6 +102,33 @@ def test_search_shows_what_the_best_of_k_cells_is_worth():
     (line,) = (line for line in claim_figures.search(pl.DataFrame(rows)).axes[0].lines if line.get_label() == "SAE")
     assert list(line.get_xdata()) == [1, 2]  # of three, one set alone says something
     np.testing.assert_allclose(line.get_ydata(), [0.65, 0.75])
+
+
+def test_regimes_are_means_over_the_data_sets_a_contestant_has_from_mild_to_harsh():
+    keys = [("none", None, "test"), ("scarcity", 0.3, "test"), ("scarcity", 0.1, "test"), ("noise", 0.2, "test")]
+    keys += [("none", None, "late"), ("none", None, "later"), ("scarcity", 0.1, "late")]
+    rows = [
+        {"regime": regime, "level": level, "data": data, "split": split, "contestant": contestant}
+        | {"macro_f1": 0.9 - number / 10 - 0.2 * (data == "e")}
+        for number, (regime, level, split) in enumerate(keys)
+        for data in "de"
+        for contestant in ("SAE", "TF-IDF")
+        if (contestant, data) != ("TF-IDF", "e") and (data, split) not in (("e", "late"), ("e", "later"))
+    ]
+    figure = regime_figures.regimes(pl.DataFrame(rows))
+    assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [
+        "scarcity",
+        "noise",
+        "shifted test sets",
+    ]
+    scarcity, noise = figure.axes[:2]
+    assert [label.get_text() for label in scarcity.get_xticklabels()] == ["1", "0.3", "0.1"]
+    assert [label.get_text() for label in noise.get_xticklabels()] == ["0", "0.2"]
+    drawn = {(axis.get_title(), line.get_label()): line.get_ydata() for axis in figure.axes for line in axis.lines}
+    np.testing.assert_allclose(drawn["scarcity", "SAE"], [0.8, 0.7, 0.6])
+    np.testing.assert_allclose(drawn["scarcity", "TF-IDF"], [0.9, 0.8, 0.7])
+    np.testing.assert_allclose(drawn["noise", "SAE"], [0.8, 0.5])
+    np.testing.assert_allclose(drawn["shifted test sets", "SAE"], [0.9, 0.45])  # of the set that has any
 
 
 def test_selected_latents_by_their_number():

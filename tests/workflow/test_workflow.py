@@ -1,5 +1,6 @@
 """The real workflow on a tiny study: a run, its results, reruns and refusals."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from runs import CELLS, change, make_study, planned, snakemake, texts
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from tessera.results.merging import merge_cells
 
 
 def test_every_cell_is_in_the_tables(study):
@@ -80,6 +82,35 @@ def test_best_is_best_inside_training(study):
     best = pl.read_parquet(study / "results/tables/best.parquet").filter(split="test", contestant="SAE")
     for data, score in best.select("data", "cv_macro_f1").iter_rows():
         assert score == scores.filter(data=data)["cv_macro_f1"].max()
+
+
+def test_regimes_stand_beside_the_cells_of_a_finished_study(copy):
+    """No cell is made anew, nor a claim; another level is fitted without any activation."""
+    change(copy, lambda config: config.update(regimes={"scarcity": [0.5], "noise": [0.2]}))
+    jobs = {"regimes_sae_logistic": 2, "regimes_hidden_logistic": 6, "regimes_tfidf_logistic": 2}
+    jobs |= {"regimes_length_logistic": 2, "regime_tables": 1, "draw_regime_tables": 1}
+    assert planned(copy) == jobs
+    snakemake(copy, "--", "results/tables/regimes.csv", "results/figures/regimes.png")
+    assert planned(copy) == {}
+    table = pl.read_parquet(copy / "results/tables/regimes.parquet")
+    best = pl.read_parquet(copy / "results/tables/best.parquet")
+    assert table.filter(regime="none").select(best.columns).equals(best)
+    rows = table.group_by("regime", "level", "split").agg(pl.len()).sort("regime", "level", "split").rows()
+    contestants = 5
+    assert rows == [
+        (*place, split, contestants * sets)
+        for place in (("noise", 0.2), ("none", None), ("scarcity", 0.5))
+        for split, sets in (("late", 1), ("test", 2))
+    ]
+    cells = merge_cells(map(str, (copy / "results/regimes").glob("**/scores.parquet"))).collect()
+    assert len(cells) == 2 * len(pl.read_parquet(copy / "results/tables/scores.parquet"))
+    sizes = cells.filter(data="own").group_by("regime").agg(pl.col("training_examples").unique())
+    assert dict(sizes.iter_rows()) == {"scarcity": [31], "noise": [60]}
+    change(copy, lambda config: config["regimes"].update(imbalance=[0.5]))
+    assert planned(copy) == jobs
+    change(copy, lambda config: config["regimes"].update(scarcity=[0.04]))
+    printed = snakemake(copy, fails=True)
+    assert re.search("error: config key regimes.scarcity: at 0.04 of own, class .* drop this level\n", printed)
 
 
 SCENARIO = {"sources": ["weather", "own"], "joint": True, "fractions": [0.4, 1]}

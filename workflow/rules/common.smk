@@ -12,7 +12,7 @@ from tessera.base.errors import TesseraError
 from tessera.base.files import check_writable
 from tessera.features.pooling import check_poolings
 from tessera.features.registry import kind
-from tessera.plan import cells, data, evidence, matches, models, named, results, saes, transfers
+from tessera.plan import cells, data, evidence, matches, models, named, regimes, results, saes, transfers
 from tessera.probes.registry import probe_kind
 from tessera.study import paths
 from tessera.study.config import load
@@ -38,6 +38,8 @@ try:
             from tessera.transfer.scenario import check_scenarios  # imports scikit-learn
 
             check_scenarios(STUDY)
+        if STUDY.regimes:
+            regimes.check(STUDY)
     else:
         data.read_sizes(STUDY, map(moved, data.examples(STUDY)))
 except TesseraError as error:

@@ -241,6 +241,7 @@ rule scores:
     input:
         of(cells.every_cell, part="scores"),
         of(transfers.every_cell, part="scores"),
+        of(regimes.every_job, part="scores"),
         results.every_table(STUDY),
         rules.study.output,
     localrule: True

@@ -23,6 +23,7 @@ VERSIONS = {
     "embeddings": 1,
     "features": 2,
     "probes": 8,
+    "regimes": 1,
     "transfer": 5,
     "match": 3,
     "carry": 3,

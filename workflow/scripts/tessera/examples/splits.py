@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,6 @@ from scipy.sparse.csgraph import connected_components
 from tessera.base.errors import TesseraError, shorten
 
 TEST_PARTS = 5  # one part in five is the test split
-UNUSED = ""  # the split of training examples that a share leaves out; no split of a data set is named so
 
 
 def joined(first: pl.Series, second: pl.Series) -> pl.Series:
@@ -71,14 +71,6 @@ def nested(frame: pl.DataFrame, fraction: float, *, seed: int, repeat: int = 0) 
     return frame[together].is_in(groups.filter(kept)[together].implode())
 
 
-def with_share(examples: pl.DataFrame, fraction: float, *, seed: int, repeat: int = 0) -> pl.DataFrame:
-    """The examples with a nested share of the training split; the rest of it is UNUSED."""
-    train = examples.filter(split="train")
-    left_out = train.filter(~nested(train, fraction, seed=seed, repeat=repeat))["example"]
-    unused = pl.col("example").is_in(left_out.implode())
-    return examples.with_columns(split=pl.when(unused).then(pl.lit(UNUSED)).otherwise("split"))
-
-
 def shuffled(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The examples in the order of a seeded hash of their texts, each text once."""
     texts = frame.unique("text")
@@ -92,14 +84,15 @@ def classes(labels: pl.Series) -> list[str]:
     return sorted(distinct, key=int) if numbers else distinct
 
 
-def check_folds(frame: pl.DataFrame, folds: int) -> None:
-    """Every class needs a distinct training text per fold.
+def check_folds(frame: pl.DataFrame, folds: int, labels: Iterable[str] = ()) -> None:
+    """Every class needs a distinct training text per fold; so do `labels`, which the training split may have lost.
 
     Raises:
         TesseraError: names the smallest class.
     """
     train = frame.filter(split="train")
-    counts = dict(train.group_by("label").agg(pl.col(_together(train)).n_unique()).iter_rows())
+    texts = train.group_by("label").agg(pl.col(_together(train)).n_unique())
+    counts = dict.fromkeys(labels, 0) | dict(texts.iter_rows())
     label = min(counts, key=lambda label: (counts[label], label))
     smallest = counts[label]
     if smallest < folds:

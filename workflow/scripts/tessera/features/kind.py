@@ -92,6 +92,11 @@ class Kind(ABC):
         return paths.probe(self.name, self.place, self.axes)
 
     @property
+    def regimes_path(self) -> str:
+        """The file of a part of the cells of a kind of probe, in every regime."""
+        return paths.regimes(self.name, self.place)
+
+    @property
     def transfer_path(self) -> str:
         """The file of a part of a transferred cell."""
         return paths.transfer(self.name, self.place, self.transfer_axes)

@@ -33,7 +33,7 @@ def every_shard(study: Study, pattern: str) -> list[str]:
 
 def embeddings(study: Study) -> list[str]:
     """The sentence embeddings of every shard."""
-    return [file for place, data in _places(study, "embeddings") for file in inputs(study, "embeddings", data, **place)]
+    return [file for place, data in places(study, "embeddings") for file in inputs(study, "embeddings", data, **place)]
 
 
 def shards_of(study: Study, data: str, model: str, layer: str, width: str | None = None) -> list[str]:
@@ -44,7 +44,7 @@ def shards_of(study: Study, data: str, model: str, layer: str, width: str | None
 
 def asked(study: Study) -> list[str]:
     """The kinds of features that have a cell in a study."""
-    return [name for name, one in KINDS.items() if one.asked(study) and any(_places(study, name))]
+    return [name for name, one in KINDS.items() if one.asked(study) and any(places(study, name))]
 
 
 def fits(study: Study) -> list[tuple[str, str]]:
@@ -57,7 +57,7 @@ def probes_of(study: Study, name: str) -> list[str]:
     return [probe for probe in PROBES if probe == kind(name).probe or name in study.probes.get(probe, ())]
 
 
-def _places(study: Study, name: str) -> Iterator[tuple[dict[str, str], str]]:
+def places(study: Study, name: str) -> Iterator[tuple[dict[str, str], str]]:
     """Every place and data set that a kind is probed at."""
     for place in kind(name).places(study):
         for data in kind(name).data(study, place):
@@ -120,7 +120,7 @@ def every_cell(study: Study, part: str, only: str | None = None) -> list[str]:
     for name, probe in fits(study):
         if only in (None, name) and (part in PARTS or probe_kind(probe).linear):
             cells = kind(name).cells(study, kind(name).axes)
-            for place, data in _places(study, name):
+            for place, data in places(study, name):
                 here = {"part": part, "probe": probe, "data": data, **place}
                 found += [kind(name).path.format(**here, **cell) for cell in cells]
     return found

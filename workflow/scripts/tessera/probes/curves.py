@@ -31,7 +31,7 @@ def learning_curve(
     scores = []
     for fraction in FRACTIONS:
         try:
-            tasks = [Task(frame, **settings, repeat=repeat, fraction=fraction) for repeat in range(repeats)]
+            tasks = [Task(frame, **settings, repeat=repeat, regime=("scarcity", fraction)) for repeat in range(repeats)]
         except TesseraError as error:
             if fraction == 1:
                 raise

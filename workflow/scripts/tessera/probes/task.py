@@ -11,7 +11,8 @@ import scipy.sparse as sp
 
 from tessera.base.files import write_named
 from tessera.examples.examples import read_examples
-from tessera.examples.splits import UNUSED, assign_parts, check_folds, classes, resplit, with_share
+from tessera.examples.regimes import UNUSED, in_regime
+from tessera.examples.splits import assign_parts, check_folds, classes, resplit
 from tessera.features.kind import Kind, Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space, Thresholding
@@ -39,7 +40,7 @@ class Cell:
 class Task:
     """A data set's labels, split, folds and resamples in one repeat: what every cell of the data set shares.
 
-    fraction: the share of the training split that is used.
+    regime: what the training split is made into, one of `REGIMES`, and to which level.
     """
 
     def __init__(
@@ -51,11 +52,11 @@ class Task:
         resamples: int,
         C: list[float],
         repeat: int = 0,
-        fraction: float = 1.0,
+        regime: tuple[str, float] | None = None,
     ):
-        whole = resplit(examples.sort("example"), seed=seed, repeat=repeat)
-        self.examples = with_share(whole, fraction, seed=seed, repeat=repeat)
-        check_folds(self.examples, folds)
+        plain = resplit(examples.sort("example"), seed=seed, repeat=repeat)
+        self.examples = in_regime(plain, *regime, seed=seed, repeat=repeat) if regime else plain
+        check_folds(self.examples, folds, plain.filter(split="train")["label"])
         self.seed, self.resamples, self.penalties = seed, resamples, [float(value) for value in C]
         self.repeat = repeat
         self._resampled: dict[str, np.ndarray] = {}
@@ -160,9 +161,16 @@ def probe_cells(
     From the file of the examples and the files of its features; `values` are those of the axes, `device` is where
     probes are fitted.
     """
-    frame, stored = read_examples(examples), Stored(Path(examples), files, place)
-    one, how = kind(name), probe_kind(probe).on(device)
+    frame = read_examples(examples)
     tasks = [Task(frame, **settings, repeat=repeat) for repeat in range(repeats)]
+    yield from cells_of(tasks, name, Stored(Path(examples), files, place), values, probe, device)
+
+
+def cells_of(
+    tasks: list[Task], name: str, stored: Stored, values: dict[str, list[str]], probe: str, device: str
+) -> Iterator[tuple[dict[str, str], Cell]]:
+    """The same of tasks, one per repeat, and of features that are stored."""
+    one, how = kind(name), probe_kind(probe).on(device)
     selections = values.get("selection", ["none"])
     for pooling in values.get("pooling", [None]):
         features = one.load(stored, pooling)

@@ -20,6 +20,7 @@ from tessera.results.entries import (
     per_scenario_with_pairs,
     with_behaviour,
     with_matches,
+    with_regimes,
     with_transfers,
 )
 from tessera.study.grid import CELL
@@ -194,6 +195,22 @@ TABLES = {
             about="Who predicts what a model did: source models, the model itself (an upper bound), controls.",
             figures=(Figure("claim_figures.behaviour", once),),
             shown=with_behaviour,
+        ),
+        Table(
+            "regimes",
+            "regime_tables",
+            "regime and level × data set × contestant: its best cell there, and how far the SAE is above it",
+            (
+                *("regime", "level", "data", "contestant", "split", *PLACE, "cells_searched", "chosen", *WHOLE),
+                *intervals("sae_above"),
+            ),
+            about="The best cells where training splits are small (scarcity: the share that is left), unequal "
+            "(imbalance: the rarest class over the commonest) or partly wrong (noise: the probability of another "
+            "label), beside the plain ones (none) and with their further test sets. Best in cross-validation inside "
+            "the training split of that regime; test examples are the same everywhere. sae above: its 95 % interval "
+            "is of one comparison, not corrected for the others of the table.",
+            figures=(Figure("regime_figures.regimes", once),),
+            there=with_regimes,
         ),
         Table(
             "transfer",

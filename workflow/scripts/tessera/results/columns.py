@@ -43,6 +43,10 @@ COLUMNS = {
     "contestant": "who is compared: a kind of features, of a trained model or (random) of one of re-drawn weights; "
     "frozen SAEs by themselves",
     "cells_searched": "among how many cells the best was chosen",
+    "regime": "what the training split was made into: scarcity, imbalance, noise; none: as it is",
+    "level": "level of the interval: .95 of the primary claim, of others corrected for all of them (Holm); in regimes, "
+    "share of the training split, rarest class over commonest, or probability of a wrong label",
+    "sae_above": "macro F1 of the best SAE cell less that of this contestant, on the same test examples",
     "target": "transfer: the data set that is scored; behaviour: the model whose behaviour is predicted; matches: "
     "the SAE that the probe reads",
     "role": "source (another model), target (the model itself) or control; of claims: primary or secondary",
@@ -113,7 +117,6 @@ COLUMNS = {
     "against": "what it is held against",
     "error": "standard error of the difference",
     "freedom": "degrees of freedom of its t distribution",
-    "level": "level of the interval: .95 of the primary claim, of others corrected for all of them (Holm)",
     "p": "two-sided p value of no difference, not corrected",
     "agree": "share of the repeats that come to the same verdict by themselves, each at .95",
     "spread": "standard deviation of the difference between data sets, that of their test examples taken away",

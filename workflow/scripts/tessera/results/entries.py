@@ -128,6 +128,10 @@ def with_ablations(study: Study) -> bool:
     return bool(per_ablation(study))
 
 
+def with_regimes(study: Study) -> bool:
+    return any(study.regimes.values())
+
+
 def with_transfers(study: Study) -> bool:
     return bool(study.transfers)
 

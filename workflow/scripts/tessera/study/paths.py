@@ -52,6 +52,11 @@ def probe(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:
     return f"results/probes/features={features}/{keyed(*place, 'data', *axes, 'probe')}/{{part}}.parquet"
 
 
+def regimes(features: str, place: tuple[str, ...]) -> str:
+    """A part of all cells of such a job, in every regime."""
+    return f"results/regimes/features={features}/{keyed(*place, 'data', 'probe')}/{{part}}.parquet"
+
+
 def transfer(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:
     """The same of a transferred cell, whose job is one source of a scenario."""
     return f"results/transfer/features={features}/{keyed('scenario', 'source', *place, *axes)}/{{part}}.parquet"

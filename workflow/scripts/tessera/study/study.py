@@ -24,6 +24,7 @@ class Study:
     baselines: dict
     probe: dict
     probes: dict[str, list[str]]
+    regimes: dict[str, list[float]]
     claims: dict
     evidence: dict
     explorer: dict

@@ -1,0 +1,63 @@
+"""The figure of regimes: who holds out where training splits are poor, or test sets shifted."""
+
+import math
+
+import matplotlib.pyplot as plt
+import polars as pl
+
+from tessera.examples.regimes import REGIMES
+from tessera.report.style import COLUMN, F1, STYLE, hide_beyond, look
+from tessera.results.contestants import CONTESTANTS, CONTROLS
+from tessera.results.regime_tables import PLAIN
+
+LEVELS = {
+    "scarcity": "share of the training split",
+    "imbalance": "rarest class / commonest class",
+    "noise": "probability of a wrong label",
+}
+SHIFT, TESTED = "shifted test sets", "tested on"
+
+
+def regimes(table: pl.DataFrame) -> plt.Figure:
+    """A panel per regime, and one of shifted test sets; a line per contestant: macro F1, the mean over its data sets.
+
+    Each point is the cell with the best cross-validated F1 inside the training split of that regime. The first of each
+    panel is the plain training split, on the test split.
+    """
+    tests = table.filter(split="test")
+    plain = tests.filter(regime=PLAIN)
+    panels = {}
+    for name in (name for name in REGIMES if name in table["regime"]):
+        rows = tests.filter(regime=name)
+        levels = {f"{REGIMES[name].plain:g}": plain}
+        levels |= {f"{level:g}": rows.filter(level=level) for level in rows["level"].unique(maintain_order=True)}
+        panels[name, LEVELS[name]] = levels
+    shifted = table.filter(pl.col("split") != "test", regime=PLAIN)
+    if len(shifted):
+        with_shifts = plain.filter(pl.col("data").is_in(shifted["data"].implode()))
+        panels[SHIFT, TESTED] = {"their own split": with_shifts, "shifted sets": shifted}
+    names = [name for name in CONTESTANTS if name in table["contestant"]]
+    with plt.rc_context(STYLE):
+        rows = math.ceil(len(panels) / 2)
+        size = (COLUMN, 0.4 + 0.06 * len(names) + 1.4 * rows)
+        figure, axes = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
+        for axis, ((title, label), levels) in zip(axes.flat, panels.items(), strict=False):
+            for name in names:
+                scores = [_mean(points.filter(contestant=name)) for points in levels.values()]
+                colour, marker = look(list(CONTESTANTS).index(name))
+                fill = "white" if name in CONTROLS else colour
+                axis.plot(range(len(levels)), scores, color=colour, marker=marker, mfc=fill, label=name)
+            axis.set_title(title)
+            axis.set_xticks(range(len(levels)), list(levels))
+            axis.set_xlim(-0.3, len(levels) - 0.7)
+            axis.set_xlabel(label)
+        hide_beyond(axes, len(panels))
+        figure.supylabel(f"{F1}, mean", fontsize=7)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, columnspacing=1.0)
+    return figure
+
+
+def _mean(points: pl.DataFrame) -> float | None:
+    """Mean over data sets, each with the mean of its test sets."""
+    return points.group_by("data").agg(pl.col("macro_f1").mean())["macro_f1"].mean()
