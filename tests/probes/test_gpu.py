@@ -7,6 +7,7 @@ from probes.asis import as_folds
 from probes.test_batched import apart, problem
 from tessera.base.errors import TesseraError
 from tessera.probes import batched, gpu
+from tessera.probes.batched import Size
 from tessera.probes.fit import fit_probe
 from tessera.probes.registry import PROBES, probe_kind
 from tessera.probes.selection import select
@@ -24,7 +25,7 @@ def in_its_place(monkeypatch):
 
         def solve(features_FEK, label_FE, classes, penalties, device):
             batches.append((len(features_FEK), len(penalties)))
-            return batched_solve(features_FEK, label_FE, classes, penalties, device)
+            return solve_batch(features_FEK, label_FE, classes, penalties, device)
 
         monkeypatch.setattr(gpu, "pick_device", lambda: "cpu")
         monkeypatch.setattr(gpu, "free_bytes", lambda: free)
@@ -32,7 +33,7 @@ def in_its_place(monkeypatch):
         monkeypatch.setattr(batched, "solve", solve)
         return probe_kind("logistic").on("cuda"), batches
 
-    batched_solve = batched.solve
+    solve_batch = batched.solve
     return stand_in
 
 
@@ -69,14 +70,14 @@ def test_small_fits_are_those_of_a_cpu_to_the_last_bit(in_its_place):
 
 
 def test_batches_are_what_memory_holds(in_its_place):
-    size = gpu.Size.of(problem(192, 60, 5, 0.1)[0], 5)
+    size = Size.of(problem(192, 60, 5, 0.1)[0], 5)
     _, expected = fitted(in_its_place()[0], 5, 0.1)
-    for folds, penalties, made in (
-        (2.5, 4, [(2, 4), (2, 4), (1, 4), (1, 1)]),
-        (1, 2.5, [(1, 2), (1, 2)] * 5 + [(1, 1)]),
-        (1, 1.5, [(1, 1)] * (5 * 4 + 1)),
+    for free, made in (
+        (2.5 * size.bytes(4), [(2, 4), (2, 4), (1, 4), (1, 1)]),
+        (1.1 * size.bytes(2), [(1, 2), (1, 2)] * 5 + [(1, 1)]),
+        (1.5 * size.bytes(1), [(1, 1)] * (5 * 4 + 1)),
     ):
-        how, batches = in_its_place(free=int(folds * 1.1 * (size.features + penalties * size.penalty)))
+        how, batches = in_its_place(free=int(free))
         _, found = fitted(how, 5, 0.1)
         assert batches == made
         assert (found.C, found.cv_macro_f1) == (expected.C, expected.cv_macro_f1)

@@ -4,11 +4,9 @@ The probes are those of `logistic.py`, as near as its solver comes to the optimu
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from tessera.base.errors import TesseraError
@@ -20,9 +18,6 @@ from tessera.probes.kind import ProbeKind
 # Entries of the features × rows of weights from which a fit goes to the GPU: below, all fits of a cell take fewer
 # than some 10 s of one core (benchmarks/fit.py), about what starting a GPU costs. Reasoned, not measured on a GPU.
 LARGE = 2**24
-DOUBLE = 8  # bytes
-OF_WEIGHTS = 2 * batched.HISTORY + 14  # tensors in the shape of the weights that `batched` holds at once
-OF_DECISIONS = 12
 SPARE = 0.9  # of the free memory; the rest is for buffers of the products
 
 
@@ -38,40 +33,9 @@ def pick_device() -> str:
 
 
 def free_bytes() -> int:
-    """Of the GPU's memory, what a fit may take."""
+    """Of the GPU's memory, what a batch may take."""
     torch.cuda.empty_cache()
     return int(SPARE * torch.cuda.mem_get_info()[0])
-
-
-@dataclass
-class Size:
-    """Of a fold: entries of its features, examples, columns; rows of weights for each penalty."""
-
-    entries: int
-    examples: int
-    columns: int
-    rows: int
-    sparse: bool
-
-    @classmethod
-    def of(cls, features_EK: Features, classes: int) -> "Size":
-        sparse = sp.issparse(features_EK)
-        entries = features_EK.nnz if sparse else features_EK.size
-        return cls(entries, *features_EK.shape, rows=1 if classes == 2 else classes, sparse=sparse)
-
-    @property
-    def large(self) -> bool:
-        return self.entries * self.rows >= LARGE
-
-    @property
-    def features(self) -> int:
-        """Bytes of the features: of sparse ones values and numbers of columns, there and transposed."""
-        return self.entries * (2 * (DOUBLE + 4) if self.sparse else DOUBLE + 4)
-
-    @property
-    def penalty(self) -> int:
-        """Bytes that each penalty adds."""
-        return DOUBLE * self.rows * (OF_WEIGHTS * (self.columns + 1) + OF_DECISIONS * self.examples)
 
 
 class LogisticOnGpu(ProbeKind):
@@ -88,42 +52,50 @@ class LogisticOnGpu(ProbeKind):
 
     def fit(self, train_EK, label_E, names, candidate, columns_K, seed) -> LinearProbe:
         chosen_EK = columns_of(train_EK, columns_K)
-        if not Size.of(chosen_EK, len(names)).large:
+        if not _is_large(chosen_EK, len(names)):
             return self.small.fit(train_EK, label_E, names, candidate, columns_K, seed)
-        weights_FGCK, converged_FG = self._solve([chosen_EK], [label_E], names, [candidate])
-        weights_CK, converged = weights_FGCK[0, 0], bool(converged_FG[0, 0])
-        about = {"C": candidate, "converged": converged, "columns_K": columns_K}
+        ((_, (weights_CK,), (converged,)),) = self._solve([chosen_EK], [label_E], names, [candidate])
+        about = {"C": candidate, "converged": bool(converged), "columns_K": columns_K}
         return LinearProbe.of(names, weights_CK[:, :-1], weights_CK[:, -1], **about)
 
     def predictions(self, folds, names, candidates, seed) -> Iterator[tuple]:
         folds = iter(folds)
         for fold, columns_K in folds:
-            size = Size.of(columns_of(fold.inside_EK, columns_K), len(names))
-            if not size.large:
+            inside_EK = columns_of(fold.inside_EK, columns_K)
+            if not _is_large(inside_EK, len(names)):
                 yield fold, self.small.fold_predictions(fold, names, candidates, columns_K, seed)
                 continue
-            at_once = max(1, free_bytes() // (size.features + len(candidates) * size.penalty))
-            batch = [(fold, columns_K), *islice(folds, at_once - 1)]
+            at_once = free_bytes() // batched.Size.of(inside_EK, len(names)).bytes(len(candidates))
+            batch = [(fold, columns_K), *islice(folds, max(1, at_once) - 1)]
             inside_FEK = [columns_of(one.inside_EK, columns_K) for one, columns_K in batch]
-            weights_FGCK, _ = self._solve(inside_FEK, [one.label_E for one, _ in batch], names, candidates)
-            for (one, columns_K), inside_EK, weights_GCK in zip(batch, inside_FEK, weights_FGCK, strict=True):
-                size = inside_EK.shape[1]
-                probes = (LinearProbe(classes=names, weights_CK=w[:, :size], intercept_C=w[:, -1]) for w in weights_GCK)
-                outside_EK = columns_of(one.outside_EK, columns_K)
-                yield one, [probe.probabilities(outside_EK).argmax(axis=1) for probe in probes]
+            outside_FEK = [columns_of(one.outside_EK, columns_K) for one, columns_K in batch]
+            told_FG = [[None] * len(candidates) for _ in batch]
+            for penalty, weights_FCK, _ in self._solve(
+                inside_FEK, [one.label_E for one, _ in batch], names, candidates
+            ):
+                for told_G, outside_EK, weights_CK in zip(told_FG, outside_FEK, weights_FCK, strict=True):
+                    of_columns_CK = weights_CK[:, : outside_EK.shape[1]]
+                    probe = LinearProbe(classes=names, weights_CK=of_columns_CK, intercept_C=weights_CK[:, -1])
+                    told_G[penalty] = probe.probabilities(outside_EK).argmax(axis=1)
+            yield from zip((one for one, _ in batch), told_FG, strict=True)
 
-    def _solve(self, features_FEK, label_FE, names, penalties) -> tuple[np.ndarray, np.ndarray]:
-        """As `batched.solve`, with as many penalties at once as memory holds."""
-        size, free = Size.of(features_FEK[0], len(names)), free_bytes()
-        at_once = (free // len(features_FEK) - size.features) // size.penalty
-        if at_once < 1:
+    def _solve(
+        self, features_FEK: list[Features], label_FE: list[np.ndarray], names: list[str], penalties: list[float]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """As `batched.solve`, with as many penalties at once as the GPU holds."""
+        size, free = batched.Size.of(features_FEK[0], len(names)), free_bytes()
+        fitting = [n for n in range(1, len(penalties) + 1) if len(features_FEK) * size.bytes(n) <= free]
+        if not fitting:
             raise TesseraError(
                 f"config key probe.device: cuda, but a fit on {size.examples} × {size.columns} features needs "
-                f"{(size.features + size.penalty) / 2**30:.1f} GiB of a GPU with {free / 2**30:.1f} free; use cpu"
+                f"{size.bytes(1) / 2**30:.1f} GiB of a GPU with {free / 2**30:.1f} free; use cpu"
             )
-        found = [
-            batched.solve(features_FEK, label_FE, len(names), penalties[start : start + at_once], self.device)
-            for start in range(0, len(penalties), at_once)
-        ]
-        weights_FGCK, converged_FG = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-        return weights_FGCK, converged_FG
+        for start in range(0, len(penalties), fitting[-1]):
+            some = penalties[start : start + fitting[-1]]
+            for penalty, *found in batched.solve(features_FEK, label_FE, len(names), some, self.device):
+                yield start + penalty, *found
+
+
+def _is_large(features_EK: Features, classes: int) -> bool:
+    size = batched.Size.of(features_EK, classes)
+    return size.entries * size.rows >= LARGE
