@@ -30,7 +30,7 @@ class Start:
 
 STARTS = {
     "model": Start(
-        {"extract", "embed", "residuals", "answers", "tune", "unpack", "ablate", "write_tokens"},
+        {"extract", "embed", "token_states", "residuals", "answers", "tune", "unpack", "ablate", "write_tokens"},
         3300,
         TRAINING | FITTING | DRAWING | {"jsonschema"},
     ),

@@ -15,7 +15,7 @@ RULES = {
     for name, body in re.findall(r"^ *rule ?(\w*):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
 PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT / "profiles").glob("*/config.yaml")}
-GPU = {"answers", "tune", "residuals", "train_sae", "extract", "embed", "ablate"}
+GPU = {"answers", "tune", "residuals", "train_sae", "extract", "embed", "token_states", "ablate"}
 
 
 @pytest.mark.parametrize("name", sorted(set(PROFILES) - {"default"}))

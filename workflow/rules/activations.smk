@@ -63,6 +63,37 @@ rule embed:
         "../scripts/embed.py"
 
 
+# Not a part of extract: whoever asks for token states later keeps all activations that are there.
+rule token_states:
+    input:
+        examples=paths.EXAMPLES,
+        saes=of(saes.read_along),
+        weights=of(models.weights),
+        folder=of(models.folder),
+    output:
+        directory(paths.TOKEN_STATES),
+    log:
+        "logs/token_states/model={model}/data={data}/shard={shard}.log",
+    benchmark:
+        "results/benchmarks/token_states/model={model}/data={data}/shard={shard}.tsv"
+    conda:
+        "../../envs/activations.yaml"
+    resources:
+        mem_mb=grows(8000),
+        runtime=grows(240),
+    params:
+        model=of(models.identity),
+        stored=of(models.stored),
+        layers=of(models.token_layers),
+        cells=of(saes.cells_along),
+        shard_size=STUDY.shard_size,
+        version=VERSIONS["token_states"],
+    message:
+        "token states of {wildcards.model} on {wildcards.data}, shard {wildcards.shard}"
+    script:
+        "../scripts/token_states.py"
+
+
 rule activations:
     input:
         of(cells.every_shard, pattern=paths.ACTIVATIONS),

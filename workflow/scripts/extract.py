@@ -3,26 +3,19 @@
 import json
 from pathlib import Path
 
-import polars as pl
 import torch
 from tessera.activations.extraction import extract
 from tessera.base.code import code_facts
-from tessera.base.errors import TesseraError
 from tessera.base.files import write_parquet
 from tessera.base.script import script
+from tessera.examples.examples import read_shard
 from tessera.models.loading import load_model
 from tessera.models.weights import read_weights
 
 with script(snakemake):
     torch.set_num_threads(snakemake.threads)
-    identity, layers, size = snakemake.params.model, snakemake.params.layers, snakemake.params.shard_size
-    examples = pl.scan_parquet(snakemake.input.examples).slice(int(snakemake.wildcards.shard) * size, size)
-    examples = examples.select("example", "^text$", "^image$").collect()
-    if examples.is_empty():
-        raise TesseraError(
-            f"shard {snakemake.wildcards.shard} is empty: there are fewer examples than "
-            f"datasets.{snakemake.wildcards.data}.max_examples; lower it to what there is"
-        )
+    identity, layers, place = snakemake.params.model, snakemake.params.layers, snakemake.wildcards
+    examples = read_shard(snakemake.input.examples, place.data, int(place.shard), snakemake.params.shard_size)
     name, spec, weights = identity["name"], identity["spec"], read_weights(snakemake.input.weights)
     folder = snakemake.input.folder or None
     saes = {tuple(cell): Path(file) for cell, file in zip(snakemake.params.cells, snakemake.input.saes, strict=True)}

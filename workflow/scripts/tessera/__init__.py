@@ -21,6 +21,7 @@ VERSIONS = {
     "prepare_sae": 2,
     "activations": 6,
     "embeddings": 1,
+    "token_states": 1,
     "features": 2,
     "probes": 8,
     "regimes": 1,

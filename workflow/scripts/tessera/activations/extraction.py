@@ -1,29 +1,27 @@
 """The activations stage: one forward pass feeds every layer and every SAE, and writes sparse shards."""
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from tessera.activations.massive import is_massive
+from tessera.activations.appending import appending
+from tessera.activations.content import content_of
 from tessera.activations.norms import Norms
-from tessera.activations.shards import check_finite, pool_hidden, token_rows, token_table, tokens_tables
+from tessera.activations.shards import check_finite, pool_hidden, stored_type, token_rows, token_table, tokens_tables
 from tessera.base.errors import TesseraError
-from tessera.base.files import atomic, parquet_writer, write_parts
+from tessera.base.files import atomic, write_parts
 from tessera.models.forward import Batch, forward
 from tessera.models.text import TextModel, contents
 from tessera.saes.encoders import Encoder, Scratch, SparseActivations, load_encoder
 from tessera.study import paths
 
 logger = logging.getLogger("tessera")
-WRITER_THREADS = 4
 
 
 def extract(
@@ -55,8 +53,9 @@ def extract(
     matmul = torch.bfloat16 if model.module.dtype == torch.bfloat16 else torch.float32
     scratch = Scratch(model.device, matmul)
     encoders = {cell: load_encoder(path, scratch) for cell, path in saes.items()}
-    hooks = {layer: _hook_of(layer, encoders, hook) for layer in layers}
-    activation = pa.float16() if activation_dtype == "float16" else pa.float32()
+    read = {cell: encoder.config["hook"] for cell, encoder in encoders.items()}
+    hooks = {layer: hook_of(layer, read, hook) for layer in layers}
+    activation = stored_type(activation_dtype)
     norms = {layer: Norms() for layer in layers}
 
     def compute(batch: Batch) -> tuple[Batch, dict[int, _Layer]]:
@@ -65,37 +64,23 @@ def extract(
         return batch, found
 
     pooled, nonzeros = dict.fromkeys(layers, 0), dict.fromkeys(encoders, 0)
-    writers: dict[Path, pq.ParquetWriter] = {}
 
-    def append(file: str, table: pa.Table) -> None:
-        if part / file not in writers:
-            writers[part / file] = stack.enter_context(parquet_writer(part / file, table.schema))
-        writers[part / file].write_table(table)
-
-    def append_latents(pattern: str, cell: tuple, rows: dict[str, np.ndarray], found: SparseActivations) -> None:
-        kind = activation if pattern == paths.LATENTS else pa.float32()  # an end may be massive, and there are few
-        append(pattern.format(layer=cell[0], width=cell[1]), token_table(rows, found, kind, cell))
-
-    # Threads write a batch while the device computes the next: one row group per file and batch, in order.
-    with atomic(out) as part, ExitStack() as stack, ThreadPoolExecutor(WRITER_THREADS) as pool:
+    with atomic(out) as part, appending(part) as files:
         part.mkdir()
         write_parts(part / paths.TOKENS, tokens_tables(tokens, numbers))
-        pending: list[Future] = []
         for batch, found in forward(model, tokens, hooks, compute, batch_tokens):
             ends = token_rows(batch, numbers, np.arange(batch.content_BT.shape[1]) == batch.last_B[:, None])
-            finish(pending)
-            pending = []
+            files.wait()
             for layer, here in found.items():
                 rows = token_rows(batch, numbers, here.pooled_BT)
                 pooled[layer] += int(here.pooled_BT.sum())
                 norms[layer].add(here.norm_N, here.massive_N, batch.content_BT.sum(axis=1))
-                pending.append(pool.submit(append, paths.HIDDEN.format(layer=layer), here.hidden))
+                files.add(paths.HIDDEN.format(layer=layer), here.hidden)
                 for cell, active in here.tokens.items():
                     nonzeros[cell] += len(active.values)
-                    pending.append(pool.submit(append_latents, paths.LATENTS, cell, rows, active))
-                for cell, active in here.ends.items():
-                    pending.append(pool.submit(append_latents, paths.BEFORE_ANSWER, cell, ends, active))
-        finish(pending)
+                    files.add(_file(paths.LATENTS, cell), partial(token_table, rows, active, activation, cell))
+                for cell, active in here.ends.items():  # an end may be massive, and there are few
+                    files.add(_file(paths.BEFORE_ANSWER, cell), partial(token_table, ends, active, pa.float32(), cell))
     for (layer, width), number in nonzeros.items():
         logger.info("layer %d width %s: L0 %.1f on %d tokens", layer, width, number / pooled[layer], pooled[layer])
     if tokens.truncated.any():
@@ -126,44 +111,41 @@ class _Layer:
 
 def _of_layer(batch: Batch, layer: int, numbers: np.ndarray, encoders: dict, pool_massive: bool) -> _Layer:
     state_BTD, examples_B, counts_B = batch.states[layer], numbers[batch.examples], batch.content_BT.sum(axis=1)
-    state_ND = state_BTD[torch.from_numpy(batch.content_BT).to(state_BTD.device)].float()
+    content = content_of(batch, layer, examples_B, pool_massive)
     end_BD = state_BTD[torch.arange(len(examples_B)), torch.from_numpy(batch.last_B)].float()
-    check_finite(state_ND, batch.content_BT, examples_B, layer)
     check_finite(end_BD, np.arange(state_BTD.shape[1]) == batch.last_B[:, None], examples_B, layer)
-    norm_N = torch.linalg.vector_norm(state_ND, dim=1)
-    massive = is_massive(norm_N, counts_B)
-    pooled = torch.ones_like(massive) if pool_massive else ~massive
-    pooled_N, pooled_BT = pooled.cpu().numpy(), batch.content_BT.copy()
-    pooled_BT[batch.content_BT] = pooled_N
-    both_MD = torch.cat([state_ND[pooled], end_BD])  # one product for tokens and ends
+    both_MD = torch.cat([content.state_ND[content.pooled_N], end_BD])  # one product for tokens and ends
     pooled_MD = both_MD[: -len(end_BD)]
-    hidden = pool_hidden(pooled_MD, pooled_BT.sum(axis=1), end_BD, examples_B)
-    found = _Layer(norm_N.cpu().numpy(), massive.cpu().numpy(), pooled_BT, hidden)
+    hidden = pool_hidden(pooled_MD, content.pooled_BT.sum(axis=1), end_BD, examples_B)
+    found = _Layer(content.norm_N.cpu().numpy(), content.massive_N.cpu().numpy(), content.pooled_BT, hidden)
     for cell, encoder in encoders.items():
         if cell[0] == layer:
-            _check_size(state_ND, encoder, cell)
+            _check_size(pooled_MD, encoder, cell)
             if encoder.reads_neighbours:
-                found.tokens[cell] = encoder.encode(state_ND, counts_B).only(pooled_N)
+                found.tokens[cell] = encoder.encode(content.state_ND, counts_B).only(content.pooled_N.cpu().numpy())
             else:
                 found.tokens[cell], found.ends[cell] = encoder.encode(both_MD).split(len(pooled_MD))
     return found
 
 
-def finish(pending: list[Future]) -> None:
-    """Wait for threads; an error of theirs is raised here."""
-    for future in pending:
-        future.result()
+def hook_of(layer: int, read: dict[tuple[int, str], str], hook: str | None) -> str:
+    """What the SAEs of a layer read: one place, so that hidden states and SAEs are compared on the same activations.
 
-
-def _hook_of(layer: int, encoders: dict[tuple[int, str], Encoder], hook: str | None) -> str:
-    """What the SAEs of a layer read: one place, so that hidden states and SAEs are compared on the same activations."""
-    found = {encoder.config["hook"] for (of, _), encoder in encoders.items() if of == layer} or {hook or "resid_post"}
+    Args:
+        read: layer and width → the hook of its SAE.
+        hook: the config's, of layers without an SAE.
+    """
+    found = {one for (of, _), one in read.items() if of == layer} or {hook or "resid_post"}
     if len(found) > 1:
         raise TesseraError(
             f"layer {layer}: its SAEs read different hooks ({', '.join(sorted(found))}); give each hook a model entry "
             f"of its own"
         )
     return found.pop()
+
+
+def _file(pattern: str, cell: tuple[int, str]) -> str:
+    return pattern.format(layer=cell[0], width=cell[1])
 
 
 def _check_size(state_ND: torch.Tensor, encoder: Encoder, cell: tuple[int, str]) -> None:

@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from tessera.activations.massive import MASSIVE, is_massive
-from tessera.activations.shards import check_finite
+from tessera.activations.content import content_of
+from tessera.activations.massive import MASSIVE
 from tessera.base.files import atomic
 from tessera.models.forward import Batch, forward
 from tessera.models.text import TextModel
@@ -38,15 +37,11 @@ def cache_residuals(
     tokens, ends = tokens.first(used), ends[:used]
 
     def compute(batch: Batch) -> tuple[Batch, dict[int, np.ndarray], dict[int, np.ndarray], dict[int, np.ndarray]]:
-        content_BT = torch.from_numpy(batch.content_BT).to(model.device)
-        states, norms, massive = {}, {}, {}
-        for layer, state_BTD in batch.states.items():
-            state_ND = state_BTD[content_BT].float()
-            check_finite(state_ND, batch.content_BT, batch.examples, layer)
-            norm_N = torch.linalg.vector_norm(state_ND, dim=1)
-            massive[layer] = is_massive(norm_N, batch.content_BT.sum(axis=1)).cpu().numpy()
-            states[layer], norms[layer] = state_ND.cpu().numpy(), norm_N.cpu().numpy()
-        return batch, states, norms, massive
+        content = {layer: content_of(batch, layer, batch.examples) for layer in batch.states}
+        return batch, *(
+            {layer: getattr(here, part).cpu().numpy() for layer, here in content.items()}
+            for part in ("state_ND", "norm_N", "massive_N")
+        )
 
     with atomic(out) as part:
         part.mkdir()

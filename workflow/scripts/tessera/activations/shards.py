@@ -15,6 +15,7 @@ from tessera.study.grid import BEFORE_ANSWER
 
 HIDDEN_POOLINGS = ("sum", "max", "last", BEFORE_ANSWER)  # mean is sum / tokens
 TOKENS_TOGETHER = 200_000  # to a row group, and the rest of the last example
+TOO_LARGE = "float16 cannot hold; set activation_dtype: float32 for this model"
 FLOAT16_MAX, FLOAT32_MAX, FLOAT16_TINY = 65504.0, np.finfo(np.float32).max, np.float16(2**-24)
 
 
@@ -28,6 +29,11 @@ def latents_schema(activation: pa.DataType) -> pa.Schema:
             "activation": pa.list_(activation),
         }
     )
+
+
+def stored_type(activation_dtype: str) -> pa.DataType:
+    """The type of the config's activation_dtype."""
+    return pa.float16() if activation_dtype == "float16" else pa.float32()
 
 
 def hidden_schema(d: int) -> pa.Schema:
@@ -88,11 +94,7 @@ def token_table(
         example = rows["example"][np.searchsorted(offsets, bad, side="right") - 1]
         raise TesseraError(
             f"layer {cell[0]} width {cell[1]}: example {example} has an activation of {values[bad]:.0f}, which "
-            + (
-                "float16 cannot hold; set activation_dtype: float32 for this model"
-                if np.isfinite(values[bad])
-                else "is not finite; set dtype: float32 for this model"
-            )
+            + (TOO_LARGE if np.isfinite(values[bad]) else "is not finite; set dtype: float32 for this model")
         )
     if pa.types.is_float16(activation):
         values = values.astype(np.float16)
@@ -106,6 +108,25 @@ def token_table(
         ],
         schema=latents_schema(activation),
     )
+
+
+def state_table(rows: dict[str, np.ndarray], state_ND: torch.Tensor, stored: pa.DataType, layer: int) -> pa.Table:
+    """A row per token: its example, position and hidden state [d].
+
+    Raises:
+        TesseraError: float16 cannot hold a value.
+    """
+    largest_N = state_ND.abs().amax(dim=1)
+    if pa.types.is_float16(stored):
+        if largest_N.max() > FLOAT16_MAX:
+            bad = int(largest_N.argmax())
+            raise TesseraError(
+                f"layer {layer}: example {rows['example'][bad]} has a hidden state with {largest_N[bad]:.0f} in it, "
+                f"which {TOO_LARGE}"
+            )
+        state_ND = state_ND.half()
+    states = pa.FixedSizeListArray.from_arrays(to_arrow(state_ND.cpu().numpy().ravel()), state_ND.shape[1])
+    return pa.table([*map(to_arrow, rows.values()), states], names=[*rows, "state"])
 
 
 def pool_hidden(state_ND: torch.Tensor, counts_B: np.ndarray, end_BD: torch.Tensor, examples_B: np.ndarray) -> pa.Table:

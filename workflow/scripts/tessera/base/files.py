@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tessera.base.errors import TesseraError, shorten
 
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 KEY = b"tessera"  # of what a parquet file's metadata say of its origin
 
 
@@ -65,7 +66,7 @@ def _encodings(schema: pa.Schema) -> dict[str, str]:
     """Measured smallest for sorted ids and for activations: 3.4 bytes per nonzero with zstd."""
     encodings = {}
     for field in schema:
-        nested = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+        nested = any(is_list(field.type) for is_list in LISTS)
         column = f"{field.name}.list.element" if nested else field.name
         kind = field.type.value_type if nested else field.type
         if pa.types.is_integer(kind):

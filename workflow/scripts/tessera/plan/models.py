@@ -9,7 +9,7 @@ from tessera.study.study import Study
 # What of it only says how activations are kept.
 STORED = ("activation_dtype", "pool_massive")
 # What of a model's entry does not change what it computes at a hook.
-ASIDE = ("passes", "saes", "data", "draws", "truth", *STORED)
+ASIDE = ("passes", "saes", "data", "draws", "truth", "token_states", *STORED)
 FILES = {".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken"}  # kinds of files in a model's folder
 
 
@@ -31,6 +31,11 @@ def within(identity: dict, root: Path) -> dict:
 def stored(study: Study, model: str) -> dict:
     """How a model's activations are kept."""
     return {key: study.models[model][key] for key in STORED}
+
+
+def token_layers(study: Study, model: str) -> list[int]:
+    """The layers whose hidden states are kept token by token."""
+    return sorted(map(int, study.models[model].get("token_states", ())))
 
 
 def weights(study: Study, model: str) -> str:

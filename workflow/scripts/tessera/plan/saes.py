@@ -127,6 +127,17 @@ def encoders(study: Study, model: str, **wildcards: str) -> list[str]:
     ]
 
 
+def cells_along(study: Study, model: str) -> list[list]:
+    """[layer, width] of each SAE beside whose hidden states tokens are kept: they are read where it reads."""
+    passes = [(layer, study.pass_of(model, layer)) for layer in study.models[model].get("token_states", ())]
+    return [[int(layer), width] for layer, number in passes for width in study.models[model]["passes"][number][layer]]
+
+
+def read_along(study: Study, model: str) -> list[str]:
+    """These, prepared, in the same order."""
+    return [paths.ENCODER.format(model=model, layer=layer, width=width) for layer, width in cells_along(study, model)]
+
+
 def digests(study: Study, model: str, **wildcards: str) -> list[str]:
     """Their digests, in the same order."""
     return [

@@ -196,6 +196,9 @@ def _spell_axes(study: dict) -> None:
                 cell |= {key: str(cell[key]) for key in ("layer", "width") if type(cell.get(key)) is int}
     for model in models.values() if isinstance(models, dict) else ():
         passes = model.get("passes") if isinstance(model, dict) else None
+        layers = model.get("token_states") if isinstance(model, dict) else None
+        if isinstance(layers, list):
+            model["token_states"] = [str(layer) if type(layer) is int else layer for layer in layers]
         for one_pass in passes if isinstance(passes, list) else ():
             for layer, widths in one_pass.items() if isinstance(one_pass, dict) else ():
                 if isinstance(widths, list):
@@ -340,6 +343,9 @@ def _check_model(name: str, model: dict, study: Study) -> None:
     layers, longest = count_layers(stack_of(on_disk, model)), on_disk.get("max_position_embeddings")
     if media.reads(model) == "text" and longest is not None and model["max_tokens"] > longest:
         raise TesseraError(f"config key {key}.max_tokens: {model['max_tokens']}, but the model reads at most {longest}")
+    read = dict.fromkeys(layer for one_pass in model["passes"] for layer in one_pass)
+    for layer in model.get("token_states", ()):
+        _known(f"{key}.token_states", layer, read)
     seen: set[tuple[str, str]] = set()
     for index, one_pass in enumerate(model["passes"]):
         for layer, widths in one_pass.items():

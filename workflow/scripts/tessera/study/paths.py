@@ -14,11 +14,13 @@ DECODER = "results/saes/model={model}/layer={layer}/width={width}/decoder.safete
 DIGEST = "results/saes/model={model}/layer={layer}/width={width}/encoder.json"
 ACTIVATIONS = "results/activations/model={model}/data={data}/pass={pass}/shard={shard}"
 EMBEDDINGS = "results/embeddings/model={model}/data={data}/shard={shard}/embeddings.parquet"
+TOKEN_STATES = "results/token_states/model={model}/data={data}/shard={shard}"
 SUMMARY = "results/summaries/model={model}/data={data}/pass={pass}/shard={shard}/summary.parquet"
 LATENTS = "latents/layer={layer}/width={width}.parquet"  # in a folder of activations
 BEFORE_ANSWER = "before_answer/layer={layer}/width={width}.parquet"  # there too
 HIDDEN = "hidden/layer={layer}.parquet"  # and there
 TOKENS = "tokens.parquet"  # and there
+STATES = "layer={layer}.parquet"  # in a folder of token states
 ABLATED = "hidden/set={set}/layer={layer}.parquet"  # in a folder of ablations
 FEATURES = "results/features/model={model}/layer={layer}/width={width}/data={data}/pooling={pooling}/features.parquet"
 EVIDENCE = "results/evidence/model={model}/layer={layer}/width={width}/data={data}/{part}.parquet"
