@@ -8,8 +8,11 @@ from tessera.features.length import Length
 from tessera.features.pixels import Pixels
 from tessera.features.sae import Latents
 from tessera.features.tfidf import Tfidf
+from tessera.features.tokens import Tokens
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Latents(), Hidden(), Embeddings(), Tfidf(), Length(), Pixels())}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (Latents(), Hidden(), Tokens(), Embeddings(), Tfidf(), Length(), Pixels())
+}
 
 
 def kind(name: str) -> Kind:

@@ -6,9 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from tessera.features.ragged import TokenStates
 from tessera.study.grid import parse_threshold
 
-Features = sp.csr_array | np.ndarray  # [E, W]; texts [E] for n-grams
+Features = sp.csr_array | np.ndarray | TokenStates  # [E, W]; texts [E] for n-grams
+
+
+def density(matrix_EK: Features) -> float:
+    """The share of entries that are not 0; states of tokens have no zeros."""
+    if isinstance(matrix_EK, TokenStates):
+        return 1.0
+    nonzeros = matrix_EK.nnz if sp.issparse(matrix_EK) else np.count_nonzero(matrix_EK)
+    return nonzeros / max(1, matrix_EK.shape[0] * matrix_EK.shape[1])
 
 
 class Space(ABC):

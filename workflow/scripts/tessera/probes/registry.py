@@ -1,13 +1,14 @@
 """The registry of kinds of probes, in the order in which tables show them."""
 
 from tessera.base.errors import TesseraError
+from tessera.probes.attention import Attention
 from tessera.probes.difference import Difference
 from tessera.probes.kind import ProbeKind
 from tessera.probes.lda import Lda
 from tessera.probes.logistic import Logistic
 
 LOGISTIC = Logistic.name
-PROBES: dict[str, ProbeKind] = {one.name: one for one in (Logistic(), Difference(), Lda())}
+PROBES: dict[str, ProbeKind] = {one.name: one for one in (Logistic(), Difference(), Lda(), Attention())}
 
 
 def probe_kind(name: str) -> ProbeKind:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
 
 from tessera.base.files import write_named
 from tessera.examples.examples import read_examples
@@ -15,7 +14,7 @@ from tessera.examples.regimes import UNUSED, in_regime
 from tessera.examples.splits import assign_parts, check_folds, classes, resplit
 from tessera.features.kind import Kind, Stored
 from tessera.features.registry import kind
-from tessera.features.spaces import Features, Space, Thresholding
+from tessera.features.spaces import Features, Space, Thresholding, density
 from tessera.probes.fit import Folds, fit_probe
 from tessera.probes.fitted import LinearProbe, columns_of
 from tessera.probes.kind import ProbeKind
@@ -103,7 +102,6 @@ class Task:
         seed = self.seed + self.repeat
         probe = fit_probe(train_EK, label_E, folds, self.classes, self.penalties, selected, how, seed)
         train_EK = columns_of(train_EK, probe.columns_K)
-        nonzeros = train_EK.nnz if sp.issparse(train_EK) else np.count_nonzero(train_EK)
         about = {
             "cv_macro_f1": probe.cv_macro_f1,
             "C": probe.C,
@@ -111,7 +109,7 @@ class Task:
             "setting": probe.setting,
             "tau": space.tau,
             "n_features": train_EK.shape[1],
-            "density": nonzeros / max(1, train_EK.shape[0] * train_EK.shape[1]),
+            "density": density(train_EK),
             "training_examples": train_EK.shape[0],
             "converged": probe.converged,
         }

@@ -29,9 +29,9 @@ class Sort:
         return here & pl.col("frozen").eq_missing(self.frozen)
 
     def named(self, title: str) -> str:
-        """With what is frozen, and with a probe that is not the one that every study has on these features."""
+        """With what is frozen, and with another probe than logistic regression."""
         title = FROZEN[self.frozen].format(title) if self.frozen else title
-        return title if self.probe == self.kind.probe else f"{title}, {PROBES[self.probe].title}"
+        return title if self.probe == LOGISTIC else f"{title}, {PROBES[self.probe].title}"
 
 
 SORTS = [
