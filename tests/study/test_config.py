@@ -569,6 +569,11 @@ TOGETHER = {
         ["config key datasets.i.answered: it holds images and 'm' reads texts; models answer texts only"],
     ),
     "a scenario of both": ("transfers", {"t": {"sources": ["d", "i"]}}, ["transfers.t: d, i are texts and images"]),
+    "sentence embeddings of images": (
+        "baselines",
+        {"embeddings": ["v"]},
+        ["config key baselines.embeddings: 'v' reads images"],
+    ),
     "a prompt for a text model": (
         "models/m/prompt",
         "x",
