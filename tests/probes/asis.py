@@ -1,7 +1,12 @@
-"""Spaces that are there already: nothing is fitted in a fold."""
+"""Spaces that are there already: nothing is fitted in a fold; and tasks made by hand."""
 
+import numpy as np
+import polars as pl
 from tessera.features.spaces import Space
 from tessera.probes.fit import Folds
+from tessera.probes.task import Task
+
+SETTINGS = {"seed": 0, "folds": 5, "resamples": 100, "C": [0.001, 0.01, 0.1, 1.0, 10.0]}
 
 
 class AsIs(Space):
@@ -23,3 +28,20 @@ def folds_of(task, matrix_EK):
 def run(task, matrix_EK, space=None, selected=None):
     """The cell of a matrix that `space` made."""
     return task.run(matrix_EK, space or AsIs(), folds_of(task, matrix_EK), selected)
+
+
+def task_of(label_E: np.ndarray, tests: int, repeat: int = 0) -> Task:
+    """The last `tests` examples are the test split."""
+    size = len(label_E)
+    names = [str(number) for number in range(size)]
+    frame = pl.DataFrame(
+        {
+            "example": np.arange(size, dtype=np.uint32),
+            "id": names,
+            "group": names,
+            "text": names,
+            "label": [f"class {label}" for label in label_E],
+            "split": ["train"] * (size - tests) + ["test"] * tests,
+        }
+    )
+    return Task(frame, **SETTINGS, repeat=repeat)

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from probes.asis import task_of
 from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestCentroid
 from tessera.features.registry import KINDS, kind
@@ -11,25 +12,7 @@ from tessera.probes.registry import PROBES, probe_kind
 from tessera.probes.task import Cell, Task
 from tessera.study.config import SCHEMA
 
-SETTINGS = {"seed": 0, "folds": 5, "resamples": 100, "C": [0.001, 0.01, 0.1, 1.0, 10.0]}
 DENSE = [name for name, one in PROBES.items() if "hidden" in one.kinds]
-
-
-def task_of(label_E: np.ndarray, tests: int, repeat: int = 0) -> Task:
-    """The last `tests` examples are the test split."""
-    size = len(label_E)
-    names = [str(number) for number in range(size)]
-    frame = pl.DataFrame(
-        {
-            "example": np.arange(size, dtype=np.uint32),
-            "id": names,
-            "group": names,
-            "text": names,
-            "label": [f"class {label}" for label in label_E],
-            "split": ["train"] * (size - tests) + ["test"] * tests,
-        }
-    )
-    return Task(frame, **SETTINGS, repeat=repeat)
 
 
 def fitted(task: Task, hidden_ED: np.ndarray, probe: str) -> Cell:

@@ -154,5 +154,5 @@ def test_coefficients_name_the_selected_latents():
 
 @pytest.mark.parametrize("wrong", ["anova", "anova-0", "f-10", "l1-", "none-3"])
 def test_other_selections_are_refused(wrong):
-    with pytest.raises(ValueError, match="allowed: none, difference-K"):
+    with pytest.raises(ValueError, match="allowed: none, difference-K, relative-K"):
         parse_selection(wrong)

@@ -33,7 +33,7 @@ class Folds:
             out_E = self.fold_E == fold
             space = self.fit_space(self.train[~out_E])
             matrices = [space.apply(self.train[rows_E]) for rows_E in (~out_E, out_E)]
-            yield Fold(matrices[0], self.label_E[~out_E], matrices[1], self.label_E[out_E])
+            yield Fold(matrices[0], self.label_E[~out_E], matrices[1], self.label_E[out_E], space.scale_K)
 
 
 def fit_probe(

@@ -19,12 +19,16 @@ Candidate = float | dict | None  # a penalty C; settings by their names; nothing
 
 @dataclass
 class Fold:
-    """The training examples that a fold fits on and those that it holds out, in the space fitted on the former."""
+    """The training examples that a fold fits on and those that it holds out, in the space fitted on the former.
+
+    scale_K: what that space divided the columns by (`Space.scale_K`).
+    """
 
     inside_EK: Features
     label_E: np.ndarray
     outside_EK: Features
     outside_label_E: np.ndarray
+    scale_K: np.ndarray | None = None
 
 
 class ProbeKind(ABC):

@@ -1,6 +1,7 @@
 """L2 logistic regression: the probe that every kind of features has."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,13 +31,8 @@ class Logistic(ProbeKind):
         return penalties
 
     def fit(self, train_EK, label_E, names, candidate, columns_K, seed) -> LinearProbe:
-        from sklearn.exceptions import ConvergenceWarning
-
         model = self._model(candidate)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(for_solver(train_EK, columns_K), label_E)
-        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        converged = converges(lambda: model.fit(for_solver(train_EK, columns_K), label_E))
         return LinearProbe.of(
             names, model.coef_, model.intercept_, C=candidate, converged=converged, columns_K=columns_K
         )
@@ -51,6 +47,16 @@ class Logistic(ProbeKind):
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(C=C, class_weight="balanced", tol=TOLERANCE, max_iter=5000, warm_start=warm_start)
+
+
+def converges(fit: Callable) -> bool:
+    """Fit; did scikit-learn's solver come to its end?"""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        fit()
+    return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
 
 
 def for_solver(features_EK, columns_K: np.ndarray | None):

@@ -4,11 +4,12 @@ from tessera.base.errors import TesseraError
 from tessera.probes.attention import Attention
 from tessera.probes.difference import Difference
 from tessera.probes.kind import ProbeKind
+from tessera.probes.l1 import L1
 from tessera.probes.lda import Lda
 from tessera.probes.logistic import Logistic
 
 LOGISTIC = Logistic.name
-PROBES: dict[str, ProbeKind] = {one.name: one for one in (Logistic(), Difference(), Lda(), Attention())}
+PROBES: dict[str, ProbeKind] = {one.name: one for one in (Logistic(), L1(), Difference(), Lda(), Attention())}
 
 
 def probe_kind(name: str) -> ProbeKind:

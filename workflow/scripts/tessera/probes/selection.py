@@ -23,7 +23,9 @@ class Selected:
     whole: np.ndarray
 
 
-def select(train_EK, folds: Iterable, label_E: np.ndarray, selections: list[str]) -> dict[str, Selected | None]:
+def select(
+    train_EK, folds: Iterable, label_E: np.ndarray, selections: list[str], scale_K: np.ndarray | None = None
+) -> dict[str, Selected | None]:
     """Columns of every selection (`none`, or method-k); a fold's are of its own matrix, chosen on what it fits on.
 
     A method ranks all columns once, so that a smaller k keeps a subset of a larger one's.
@@ -32,6 +34,7 @@ def select(train_EK, folds: Iterable, label_E: np.ndarray, selections: list[str]
         train_EK: the training rows of the matrix that the probe sees, CSR or dense.
         folds: those of `fit.Fold`.
         label_E: class numbers.
+        scale_K: what the columns of the matrix were divided by.
     """
     wanted = {selection: parse_selection(selection) for selection in selections}
     most: dict[str, int] = {}
@@ -41,14 +44,21 @@ def select(train_EK, folds: Iterable, label_E: np.ndarray, selections: list[str]
     orders: dict[str, list[np.ndarray]] = {method: [] for method in most}
     for fold in folds if most else ():
         for method, k in most.items():
-            orders[method].append(METHODS[method](fold.inside_EK, fold.label_E, k))
+            orders[method].append(_order(method, fold.inside_EK, fold.label_E, k, fold.scale_K))
     for method, k in most.items():
-        orders[method].append(METHODS[method](train_EK, label_E, k))
+        orders[method].append(_order(method, train_EK, label_E, k, scale_K))
     chosen: dict[str, Selected | None] = {}
     for selection, (method, k) in wanted.items():
         columns = [np.sort(order[:k]) for order in orders.get(method, [])]
         chosen[selection] = Selected(columns[:-1], columns[-1]) if columns else None
     return chosen
+
+
+def _order(method: str, train_EK, label_E: np.ndarray, k: int, scale_K: np.ndarray | None) -> np.ndarray:
+    """Columns, best first; the difference of means is that of the pooled values, before they were scaled."""
+    if method == "difference" and scale_K is not None:
+        train_EK = sp.csr_array(train_EK.multiply(scale_K)) if sp.issparse(train_EK) else train_EK * scale_K
+    return METHODS[method](train_EK, label_E, k)
 
 
 def _against_rest(score: Callable) -> Callable:
@@ -73,6 +83,16 @@ def _descending(score_K: np.ndarray) -> np.ndarray:
 def _difference(train_EK, positive_E: np.ndarray) -> np.ndarray:
     """Mean of a class minus mean of the rest."""
     return _mean(train_EK[positive_E]) - _mean(train_EK[~positive_E])
+
+
+def _relative(train_EK, positive_E: np.ndarray) -> np.ndarray:
+    """The same, in units of the column's mean magnitude where it is not 0: at any scale of a column alike.
+
+    As sae-probes ranks latents (`mean_act_normalization` of its run_sae_evals.py, 0.4.2).
+    """
+    active_K = _mean(train_EK != 0)
+    size_K = np.divide(_mean(abs(train_EK)), active_K, out=np.ones_like(active_K), where=active_K > 0)
+    return _difference(train_EK, positive_E) / size_K
 
 
 def _correlation(train_EK, positive_E: np.ndarray) -> np.ndarray:
@@ -132,6 +152,7 @@ def _l1(train_EK, label_E: np.ndarray, k: int) -> np.ndarray:
 
 METHODS = {
     "difference": _against_rest(_difference),
+    "relative": _against_rest(_relative),
     "correlation": _against_rest(_correlation),
     "anova": _anova,
     "l1": _l1,

@@ -85,7 +85,7 @@ class Task:
         space = fit_space(train)
         folds = Folds(train, self.label_E[self.train_E], self.fold_E, fit_space)
         matrix_EK = space.apply(features)
-        chosen = select(matrix_EK[self.train_E], folds, self.label_E[self.train_E], selections)
+        chosen = select(matrix_EK[self.train_E], folds, self.label_E[self.train_E], selections, space.scale_K)
         for selection in selections:
             yield self.run(matrix_EK, space, folds, chosen[selection], how)
 

@@ -94,7 +94,8 @@ def parse_selection(selection: str) -> tuple[str, int | None]:
     """
     if selection == "none":
         return "none", None
-    found = re.fullmatch(r"(difference|anova|correlation|l1)-([1-9][0-9]*)", selection)
+    found = re.fullmatch(r"(difference|relative|anova|correlation|l1)-([1-9][0-9]*)", selection)
     if not found:
-        raise ValueError(f"{selection!r} is no selection; allowed: none, difference-K, anova-K, correlation-K, l1-K")
+        allowed = "none, difference-K, relative-K, anova-K, correlation-K, l1-K"
+        raise ValueError(f"{selection!r} is no selection; allowed: {allowed}")
     return found[1], int(found[2])
