@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from tessera.probes import verdicts
 from tessera.probes.influence import chance_macro_f1
-from tessera.results.claims import PRIMARY, SCHEMA, Cells, Contrast, Side, between, judge, of_matches, together
+from tessera.results.claims import PRIMARY, QUIVER, SCHEMA, Cells, Contrast, Side, between, judge, of_matches, together
 from tessera.results.contestants import ALL, THESE
 from tessera.results.search import TestSplit
 from tessera.results.tables import behaviour_table
@@ -277,6 +277,102 @@ def test_within_compares_the_best_cells_by_cross_validation(study):
     assert set(contrasts) >= {"SAE > TF-IDF", "SAE > text length", "SAE > random SAE", "SAE > frozen SAE"}
     assert "width=64_frozen" in contrasts["SAE > frozen SAE"].right.cell
     assert not any("frozen" in one.left.cell for one in contrasts.values())
+
+
+def table_of(cells, sides):
+    """Scores and predictions of cells, each of whose rows has predictions of its own."""
+    types = {key: pl.String for key in (*CELL, "split")} | {"layer": pl.Int64}
+    rows = []
+    for row, side in zip(cells, sides, strict=True):
+        about = {key: pl.lit(row[key], types.get(key)) for key in (*CELL, "split", "draw", "repeat")}
+        rows.append(side.with_row_index("example").with_columns(**about))
+    return pl.DataFrame(cells, schema_overrides=types, infer_schema_length=None), pl.concat(rows).lazy()
+
+
+HIDDEN = {"model": "m", "layer": 1, "pooling": "mean"}
+BESIDE = SAE | {"pooling": "sum_beside_mean", "threshold": "none"}
+
+
+def test_the_quiver_is_every_trained_contestant_against_those_without_latents():
+    """By cross-validation: a control, then latents beside hidden states, then TF-IDF, then hidden states."""
+    cells = [
+        cell("sae", **SAE | {"model": "m-random"}, control=True, cv=0.99),
+        cell("beside", **BESIDE, cv=0.9),
+        cell("sae", **SAE, threshold="none", selection="none", probe="l1", cv=0.6),
+        cell("tfidf", pooling="word", cv=0.8),
+        cell("hidden", **HIDDEN, probe="lda", cv=0.7),
+        cell("hidden", **HIDDEN, cv=0.5),
+    ]
+    study = table_of(cells, [answers(row["cv_macro_f1"], seed=number) for number, row in enumerate(cells)])
+    found = {one.claim: one for one in Cells(*study, []).within(["d"])}
+    quiver = found["with SAE > without SAE"]
+    assert quiver.left.cell.startswith("beside ") and quiver.right.cell.startswith("tfidf ")
+    assert (quiver.left.cells, quiver.right.cells) == (5, 3)
+    asked = {claim for claim in found if claim.startswith("SAE, L1")}
+    assert asked == {"SAE, L1 > hidden states", "SAE, L1 > TF-IDF"}  # no LDA, which the SAE has no probe like
+    assert found["SAE beside hidden states > hidden states"].left.cell.startswith("beside ")
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_a_quiver_that_takes_the_same_arrow_on_both_sides_differs_by_nothing(draws):
+    """Whatever the draws of dictionaries that nobody chose, and in whichever order sums are rounded."""
+    cells, sides = [], []
+    for repeat in range(3):
+        for draw in range(draws):
+            cells.append(cell("sae", **SAE, threshold="none", selection="none", cv=0.5, draw=draw, repeat=repeat))
+            sides.append(answers(0.5, 83, seed=draw))
+        cells.append(cell("hidden", **HIDDEN, cv=0.7, repeat=repeat))
+        sides.append(answers(0.7, 83, seed=[9, repeat]))
+    study = table_of(cells, sides)
+    row = verdicts_of(study, ["d"]).row(0, named=True)
+    assert row["left"] == row["right"] and row["left_draws"] == draws
+    assert row["difference"] == pytest.approx(0, abs=1e-15) and row["difference_high"] - row["difference_low"] < 1e-15
+    assert (row["verdict"], row["p"], row["agree"]) == ("undecided", 1.0, 1.0)
+
+
+def verdicts_of(study, datasets):
+    """The rows of the quiver, of a study that has no other claim."""
+    return judge(Cells(*study, []).contrasts([QUIVER], datasets), QUIVER[0])
+
+
+def quivers(seed, added=0.0, datasets=2, repeats=2, size=120):
+    """Studies of cells that are equally good, SAE's better by `added`; cross-validated scores tell as much as tests."""
+    rng, cells, sides = np.random.default_rng(seed), [], []
+    for data in range(datasets):
+        for repeat in range(repeats):
+            for number in range(6):
+                kind = cell("sae", **SAE | {"pooling": f"top{number}"}) if number < 4 else cell("hidden", **HIDDEN)
+                right = 0.7 + added * (number < 4)
+                name = {"pooling": f"top{number}", "data": f"d{data}", "repeat": repeat}
+                cells.append(kind | name | {"cv_macro_f1": rng.normal(right, 0.03)})
+                sides.append(answers(right, size, seed=[seed, data, repeat, number]))
+    return table_of(cells, sides)
+
+
+def test_a_quiver_of_equal_arrows_does_not_hold():
+    """Of 60 studies whose claim is tested at .05."""
+    found = []
+    for seed in range(60):
+        found += verdicts_of(quivers(seed, datasets=1), ["d0"])["verdict"].to_list()
+    assert found.count("holds") <= 5 and found.count("fails") <= 5
+
+
+def test_a_quiver_holds_where_latents_add_and_its_row_can_be_recomputed():
+    scores, predictions = quivers(3, added=0.15, size=200)
+    found = verdicts_of((scores, predictions), ["d0", "d1"])
+    assert found["on"].to_list() == [ALL, THESE, "d0", "d1"] and found["verdict"][1] == "holds"
+    expected, told = [], predictions.collect()
+    for data in ("d0", "d1"):
+        for repeat in (0, 1):
+            here = scores.filter(data=data, repeat=repeat).sort("cv_macro_f1", descending=True)
+            f1 = []
+            for side in (here, here.filter(features="hidden")):
+                best = side.row(0, named=True)
+                said = told.filter(pl.col("pooling") == best["pooling"], data=data, repeat=repeat)
+                f1.append(f1_score(said["label"], said["predicted"], average="macro"))
+            expected.append(f1[0] - f1[1])
+    assert found.filter(on="d0")["difference"][0] == pytest.approx(np.mean(expected[:2]))
+    assert found.filter(on=THESE)["difference"][0] == pytest.approx(np.mean(expected))
 
 
 def test_behaviour_is_held_against_all_controls_and_the_target(study):

@@ -50,6 +50,7 @@ def test_defaults(config):
     assert study.probe == study.settings | {"device": "cpu"}
     assert study.baselines == {
         "hidden": ["mean", "max", "last", "sum"],
+        "beside": [],
         "embeddings": [],
         "tfidf": ["word", "char"],
         "length": True,

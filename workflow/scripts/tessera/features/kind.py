@@ -82,6 +82,11 @@ class Kind(ABC):
         return Standardised(train)
 
     @property
+    def reads_sae(self) -> bool:
+        """Are latents among its columns?"""
+        return "width" in self.place
+
+    @property
     def transfer_axes(self) -> tuple[str, ...]:
         """The axes of a transferred cell: all latents are used there."""
         return tuple(axis for axis in self.axes if axis != "selection")

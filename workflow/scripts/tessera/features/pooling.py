@@ -17,6 +17,7 @@ from tessera.study.grid import BEFORE_ANSWER
 from tessera.study.study import Study
 
 SORTED_AT_ONCE = 256  # tokens
+BESIDE = "_beside_"  # between a pooling of latents and that of the hidden states that stand beside them
 FEATURES_SCHEMA = pa.schema({"example": pa.uint32(), "latent": pa.list_(pa.uint32()), "value": pa.list_(pa.float32())})
 
 
@@ -200,10 +201,11 @@ def parse_pooling(pooling: str) -> tuple[str, tuple[int, ...]]:
     return name, (int(found[2]),) if found[2] else ()
 
 
-def pooling_order(pooling: str) -> tuple[int, tuple[int, ...]]:
-    """Where a pooling stands in figures: as in POOLINGS, then by its number."""
+def pooling_order(pooling: str) -> tuple[int, tuple[int, ...], str]:
+    """Where a pooling stands in figures: as in POOLINGS, by its number, then by that of hidden states beside it."""
+    pooling, _, hidden = pooling.partition(BESIDE)
     name, number = parse_pooling(pooling)
-    return list(POOLINGS).index(name), number
+    return list(POOLINGS).index(name), number, hidden
 
 
 def check_poolings(study: Study) -> None:

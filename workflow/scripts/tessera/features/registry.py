@@ -1,6 +1,7 @@
 """The registry of kinds of features, in the order in which tables and figures show them."""
 
 from tessera.base.errors import TesseraError
+from tessera.features.beside import Beside
 from tessera.features.embeddings import Embeddings
 from tessera.features.hidden import Hidden
 from tessera.features.kind import Kind
@@ -11,7 +12,7 @@ from tessera.features.tfidf import Tfidf
 from tessera.features.tokens import Tokens
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Latents(), Hidden(), Tokens(), Embeddings(), Tfidf(), Length(), Pixels())
+    kind.name: kind for kind in (Latents(), Hidden(), Tokens(), Beside(), Embeddings(), Tfidf(), Length(), Pixels())
 }
 
 

@@ -22,6 +22,7 @@ from scipy.special import stdtr, stdtrit
 from tessera.examples.splits import TEST_PARTS
 
 OVERLAP = 1 / (TEST_PARTS - 1)  # n_test / n_train of the split that repeats draw
+ROUNDING = 1e-12  # a standard error below that is of sides that say the same
 ALPHA = 0.05
 NORMAL = 1e12  # degrees of freedom
 UNSEEN = 1.5  # over n: half of what n texts that are all alike leave open, 3 / n (rule of three)
@@ -52,8 +53,9 @@ class Effect:
 
     @property
     def error(self) -> float:
-        """Standard error."""
-        return float(np.sqrt(sum(part.variance for part in self.parts)))
+        """Standard error; 0 of sides that say the same."""
+        found = float(np.sqrt(sum(part.variance for part in self.parts)))
+        return found if found > ROUNDING else 0.0
 
     @property
     def freedom(self) -> float:

@@ -13,7 +13,17 @@ from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS
 from tessera.probes import verdicts
 from tessera.probes.verdicts import Effect, Part, Scored
-from tessera.results.contestants import ALL, ANY, CONTESTANTS, FROZEN, THESE, roles
+from tessera.results.contestants import (
+    ALL,
+    ANY,
+    CONTESTANTS,
+    FROZEN,
+    THESE,
+    TRAINED,
+    WITHOUT_SAE,
+    of_further_probes,
+    roles,
+)
 from tessera.results.search import TestSplit, ranked
 from tessera.study.grid import CELL
 
@@ -180,6 +190,9 @@ BINARISED = SAE & (pl.col("threshold") != "none")
 REAL = SAE & (pl.col("threshold") == "none")
 SELECTED = pl.col("selection").str.extract(r"-(\d+)$").cast(pl.Int64)
 Claim = tuple[str, pl.Expr, pl.Expr]  # name, cells of the left side, of the right
+# The quiver of arrows of Kantamneni et al. (2025, arXiv 2502.16681): do SAE features add to all others? The left side
+# holds the right one: where both choose one cell they differ by 0, and equal budgets are no fairer (docs/reading.md).
+QUIVER: Claim = ("with SAE > without SAE", TRAINED, WITHOUT_SAE)
 
 
 @dataclass
@@ -217,8 +230,12 @@ class Cells:
         return sorted(found, key=lambda one: order.index(one.claim))
 
     def within(self, datasets: list[str]) -> list[Contrast]:
-        """Does the SAE beat every other contestant; is binarising as good as selecting latents?"""
-        claims = [(f"{SAE_TITLE} > {name}", SAE, other) for name, other in CONTESTANTS.items() if name != SAE_TITLE]
+        """Does the SAE beat every other contestant, does it add to them; is binarising as good as selecting latents?"""
+        pairs = [(SAE_TITLE, name) for name in CONTESTANTS if name != SAE_TITLE]
+        pairs += of_further_probes()
+        pairs.append((KINDS["beside"].title, KINDS["hidden"].title))
+        claims = [(f"{left} > {right}", CONTESTANTS[left], CONTESTANTS[right]) for left, right in pairs]
+        claims.append(QUIVER)
         claims.append(("binarised > real-valued, all latents", BINARISED & EVERY_LATENT, REAL & EVERY_LATENT))
         claims.append(
             ("binarised, all latents > real-valued, selected", BINARISED & EVERY_LATENT, REAL & ~EVERY_LATENT)

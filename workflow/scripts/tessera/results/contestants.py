@@ -50,6 +50,22 @@ _NAMED = [
 # Those of trained models, then those of models of re-drawn weights; which of them are controls.
 CONTESTANTS = {name: one.cells & (pl.col("control") == control) for name, one, control in _NAMED}
 CONTROLS = {name for name, one, control in _NAMED if control or one.frozen}
+WITHOUT_SAE = TRAINED & ~pl.col("features").is_in([kind.name for kind in KINDS.values() if kind.reads_sae])
+
+
+def of_further_probes() -> list[tuple[str, str]]:
+    """The SAE with each further kind of probe, and whom it is held against.
+
+    Those are features without latents, each with its own kind of probe and with the same one.
+    """
+    trained = [(name, one) for name, one, control in _NAMED if not (control or one.frozen)]
+    return [
+        (left, right)
+        for left, sae in trained
+        if sae.kind.latents and sae.probe != sae.kind.probe
+        for right, other in trained
+        if not other.kind.reads_sae and other.probe in (other.kind.probe, sae.probe)
+    ]
 
 
 @dataclass
