@@ -6,7 +6,7 @@ import polars as pl
 
 from tessera.features.kind import Kind
 from tessera.features.registry import KINDS
-from tessera.probes.registry import PROBES
+from tessera.probes.registry import LOGISTIC, PROBES
 
 ANY = "*"  # model
 ALL, THESE = "all together", "on these data sets"  # data sets to come, of which these are a sample; these alone
