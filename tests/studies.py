@@ -9,5 +9,5 @@ SECTIONS += ("regimes", "claims")
 def study_of(**parts) -> Study:
     """A study of these parts; every other section is empty."""
     empty = {section: {} for section in SECTIONS}
-    empty |= {"evidence": {"places": [], "in_model": [], "ids": {}}, "explorer": {"blur": False}}
+    empty |= {"evidence": {"places": [], "in_model": [], "maps": [], "ids": {}}, "explorer": {"blur": False}}
     return Study(**{**empty, "shard_size": 10_000, "seed": 0, "repeats": 1, **parts})

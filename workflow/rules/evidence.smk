@@ -94,6 +94,34 @@ rule explain_decisions:
         "../scripts/explain_decisions.py"
 
 
+rule draw_maps:
+    input:
+        examples=paths.EXAMPLES,
+        features=of(evidence.features),
+        cells=of(evidence.cells),
+        shards=of(cells.shards_of),
+    output:
+        **evidence.parts(STUDY, "draw_maps"),
+    log:
+        "logs/draw_maps/model={model}/layer={layer}/width={width}/data={data}.log",
+    benchmark:
+        "results/benchmarks/draw_maps/model={model}/layer={layer}/width={width}/data={data}.tsv"
+    group:
+        "cells"
+    conda:
+        "../../envs/probes.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=PROBE,
+        version=VERSIONS["evidence"],
+    message:
+        "maps of {wildcards.model}, layer {wildcards.layer}, width {wildcards.width} on {wildcards.data}"
+    script:
+        "../scripts/draw_maps.py"
+
+
 rule suffice:
     input:
         examples=paths.EXAMPLES,
@@ -274,7 +302,7 @@ rule fire_abroad:
 
 rule evidence_tables:
     input:
-        **{part: evidence.every(STUDY, part) for parts in evidence.PARTS.values() for part in parts},
+        **{part: evidence.every(STUDY, part) for part in evidence.every_part()},
         writes=evidence.writes(STUDY),
         abroad=evidence.abroad(STUDY),
         provenance=results.parquet("provenance"),

@@ -17,14 +17,16 @@ PARTS = {
     "weigh_latents": ("latents", "shown"),
     "read_contexts": ("contexts", "specificity", "histograms"),
     "explain_decisions": ("decisions", "decision_latents"),
+    "draw_maps": ("maps",),
     "suffice": ("sufficiency", "suffices", "stability"),
     "need": ("ablations", "needed", "harm", "answers"),
 }  # what each rule leaves at a place
+KEYS = {"draw_maps": "maps", "need": "in_model"}  # what names the places of a rule, of those that are not of all
 Place = dict[str, str]
 
 
 def places(study: Study, key: str = "places") -> list[Place]:
-    """The places that a study looks into, or (`in_model`) takes latents out at."""
+    """The places that a study looks into, or (`in_model`, `maps`) looks into further."""
     return per_place(study, key)
 
 
@@ -33,9 +35,14 @@ def parts(study: Study, rule: str) -> dict[str, str]:
     return {part: paths.EVIDENCE.replace("{part}", part) for part in PARTS[rule]}
 
 
+def every_part() -> list[str]:
+    """The parts of all rules."""
+    return [part for parts in PARTS.values() for part in parts]
+
+
 def every(study: Study, part: str) -> list[str]:
     """A part of every place that has it."""
-    key = "in_model" if part in PARTS["need"] else "places"
+    key = next((key for rule, key in KEYS.items() if part in PARTS[rule]), "places")
     return [paths.EVIDENCE.format(part=part, **place) for place in places(study, key)]
 
 

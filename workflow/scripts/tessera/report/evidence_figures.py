@@ -8,6 +8,7 @@ from tessera.report.colours import COLOURS
 from tessera.report.style import COLUMN, MARKERS, STYLE, look
 
 LONGEST = 46  # characters of a latent's name
+MOST_NAMED = 12  # classes that a legend holds
 RANKINGS = {
     "probe": ("latents of the probe", COLOURS[0]),
     "difference": ("by difference of means", COLOURS[2]),
@@ -52,6 +53,28 @@ def _named(row: dict) -> str:
     name = "".join(sign if sign.isprintable() else " " for sign in name)
     name = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
     return f"{name}  {row['latent']}{'*' if row['unspecific'] else ''}"
+
+
+def maps(places: pl.DataFrame) -> plt.Figure:
+    """Of one place: its examples in a plane, by latents and by hidden states, coloured by label; rings test."""
+    names = places["label"].unique().sort().to_list()
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, COLUMN))
+        for axis, title in zip(axes, places["map"].unique(maintain_order=True), strict=True):
+            for name, (colour, _) in zip(names, map(look, range(len(names))), strict=False):
+                rows = places.filter(pl.col("map") == title, pl.col("label") == name)
+                tests = (rows["split"] != "train").to_numpy()
+                face = [colour if not test else "none" for test in tests]
+                axis.scatter(rows["x"], rows["y"], s=8, lw=0.6, edgecolors=colour, facecolors=face, label=name)
+            axis.set_title(title)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_xlabel("UMAP 1")
+            axis.set_ylabel("UMAP 2")
+        if len(names) <= MOST_NAMED:
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    return figure
 
 
 def sufficiency(curves: pl.DataFrame) -> plt.Figure:

@@ -112,6 +112,14 @@ def per_ablation(study: Study) -> list[Place]:
     return per_place(study, "in_model")
 
 
+def per_map(study: Study) -> list[Place]:
+    return per_place(study, "maps")
+
+
+def with_maps(study: Study) -> bool:
+    return bool(per_map(study))
+
+
 def with_evidence(study: Study) -> bool:
     return bool(per_place(study))
 

@@ -7,9 +7,11 @@ from tessera.results.entries import (
     names,
     once,
     per_ablation,
+    per_map,
     per_place,
     with_ablations,
     with_evidence,
+    with_maps,
     with_true_latents,
     with_truth,
 )
@@ -90,6 +92,16 @@ TABLES = (
         ),
         csv=False,
         there=with_evidence,
+    ),
+    Table(
+        "maps",
+        "evidence_tables",
+        "example × map: where UMAP puts it in a plane",
+        (*AXES, *names("map example split label x y")),
+        about="Each example in a plane, by the latents that the probe of the best cell sees and by the hidden states "
+        "of the layer: near ones are alike. Distances between clusters say nothing.",
+        figures=(Figure("evidence_figures.maps", per_map),),
+        there=with_maps,
     ),
     Table(
         "sufficiency",

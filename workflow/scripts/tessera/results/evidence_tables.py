@@ -19,6 +19,8 @@ def evidence_tables(parts: dict[str, list[str]], k: int) -> dict[str, pl.DataFra
     tables["latent_histograms"] = _as("latent_histograms", found["histograms"])
     tables["shown_latents"] = _shown(found)
     tables["evidence_claims"] = _as("evidence_claims", pl.concat(_claims(found, k), how="diagonal"))
+    if "maps" in found:
+        tables["maps"] = _as("maps", found["maps"])
     if "ablations" in found:
         tables |= {
             "ablations": _as("ablations", found["ablations"]),

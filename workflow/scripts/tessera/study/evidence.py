@@ -32,13 +32,13 @@ def check(study: Study) -> None:
         TesseraError: names the key.
     """
     section, every = study.evidence, ["/".join(place) for place in every_place(study)]
-    for key in ("places", "in_model", "ids"):
+    for key in ("places", "in_model", "maps", "ids"):
         for name in section[key]:
             if not named(study, [name]):
                 example = f"; for example {every[0]}" if every else ""
                 raise TesseraError(f"config key evidence.{key}: {name!r} names no SAE of a trained model{example}")
     places = set(named(study, section["places"]))
-    for key in ("in_model", "ids"):
+    for key in ("in_model", "maps", "ids"):
         for name in section[key]:
             outside = [place for place in named(study, [name]) if place not in places]
             if outside:
