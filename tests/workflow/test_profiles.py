@@ -54,7 +54,9 @@ def test_cheap_jobs_share_a_slurm_job():
 
 @pytest.mark.parametrize("rule", [rule for rule, body in RULES.items() if "script:" in body])
 def test_a_retry_asks_for_more(rule):
-    asked = r"( +\*\*cells\.gpu.*\n)? +mem_mb=grows\(\d+\),\n +runtime=grows\(\d+( \* STUDY.repeats)?\),\n"
+    of_kind = r"(\d+|probe_kind\(probe\)\.\w+)"
+    asked = r"( +\*\*cells\.gpu.*\n)?"
+    asked += rf" +mem_mb=grows\({of_kind}\),\n +runtime=grows\({of_kind}( \* STUDY.repeats)?\),\n"
     assert re.search(rf"resources:\n{asked}", RULES[rule])
     assert "retries" not in RULES[rule]
 

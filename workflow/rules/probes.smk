@@ -23,8 +23,8 @@ for name, probe in cells.fits(STUDY):
             f"../../envs/{cells.environment(STUDY, name, probe)}.yaml"
         resources:
             **cells.gpu(STUDY, probe),
-            mem_mb=grows(4000),
-            runtime=grows(60 * STUDY.repeats),
+            mem_mb=grows(probe_kind(probe).memory),
+            runtime=grows(probe_kind(probe).minutes * STUDY.repeats),
         params:
             kind=name,
             probe=probe,

@@ -8,8 +8,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tessera.features.spaces import Features, Space
-from tessera.probes.fitted import LinearProbe, Probe
-from tessera.probes.kind import Fold, ProbeKind
+from tessera.probes.fitted import Probe
+from tessera.probes.kind import Candidate, Fold, ProbeKind
 from tessera.probes.metrics import confusion_scores
 from tessera.probes.registry import LOGISTIC, PROBES
 from tessera.probes.selection import Selected
@@ -60,18 +60,24 @@ def fit_probe(
     with threadpool_limits(1):
         told = how.predictions(zip(folds, columns_F, strict=False), names, candidates, seed)
         f1_FG = np.array([_scores(fold, predicted_GE) for fold, predicted_GE in told])
-        best = int(f1_FG.mean(axis=0).argmax())
-        probe = how.fit(train_EK, label_E, names, candidates[best], selected and selected.whole, seed)
+    best = int(f1_FG.mean(axis=0).argmax())
+    probe = fit_at(train_EK, label_E, names, candidates[best], selected and selected.whole, how, seed)
     at_edge = probe.C is not None and _at_edge(f1_FG, best)
     return replace(probe, C_at_edge=at_edge, cv_macro_f1=float(f1_FG.mean(axis=0)[best]))
 
 
 def fit_at(
-    train_EK: Features, label_E: np.ndarray, names: list[str], C: float, columns_K: np.ndarray | None = None
-) -> LinearProbe:
-    """The logistic regression at a C that is known, of all columns or some: no folds, so no cross-validated score."""
+    train_EK: Features,
+    label_E: np.ndarray,
+    names: list[str],
+    candidate: Candidate,
+    columns_K: np.ndarray | None = None,
+    how: ProbeKind = PROBES[LOGISTIC],
+    seed: int = 0,
+) -> Probe:
+    """The probe at a C, or settings, that are known, of all columns or some: no folds, so no cross-validated score."""
     with threadpool_limits(1):
-        return PROBES[LOGISTIC].fit(train_EK, label_E, names, C, columns_K, seed=0)
+        return how.fit(train_EK, label_E, names, candidate, columns_K, seed)
 
 
 def _scores(fold: Fold, predicted_GE: list[np.ndarray]) -> list[float]:

@@ -38,6 +38,7 @@ class ProbeKind(ABC):
     kinds: the kinds of features that a config can ask for it on; those that it is the probe of apart.
     linear: is its decision a sum over columns, whose weights make a table?
     environment: the file of envs/ that its jobs need; the features' without it.
+    memory, minutes: what a job asks a cluster for [MB], [minutes a repeat].
     on_gpu: is it fitted on a GPU where the config asks for one?
     """
 
@@ -46,6 +47,8 @@ class ProbeKind(ABC):
     kinds: tuple[str, ...] = ()
     linear: bool = True
     environment: str | None = None
+    memory: int = 4000
+    minutes: int = 60
     on_gpu: bool = False
 
     def on(self, device: str) -> "ProbeKind":
@@ -59,6 +62,16 @@ class ProbeKind(ABC):
     def candidates(self, penalties: list[float]) -> list[Candidate]:
         """What cross-validation chooses among, of equals the first; `penalties` are the study's C, ascending."""
         return [None]
+
+    def setting(self, candidate: Candidate) -> str | None:
+        """What the column `setting` says of a candidate: its settings by their names, where it has some."""
+        return (
+            ", ".join(f"{name} {value}" for name, value in candidate.items()) if isinstance(candidate, dict) else None
+        )
+
+    def candidate(self, setting: str) -> Candidate:
+        """The candidate of which `setting` says that."""
+        return next(one for one in self.candidates([]) if self.setting(one) == setting)
 
     @abstractmethod
     def fit(

@@ -2,14 +2,18 @@
 
 from tessera.base.errors import TesseraError
 from tessera.probes.attention import Attention
+from tessera.probes.boosting import Boosting
 from tessera.probes.difference import Difference
 from tessera.probes.kind import ProbeKind
 from tessera.probes.l1 import L1
 from tessera.probes.lda import Lda
 from tessera.probes.logistic import Logistic
+from tessera.probes.tree import Tree
 
 LOGISTIC = Logistic.name
-PROBES: dict[str, ProbeKind] = {one.name: one for one in (Logistic(), L1(), Difference(), Lda(), Attention())}
+PROBES: dict[str, ProbeKind] = {
+    one.name: one for one in (Logistic(), L1(), Difference(), Lda(), Tree(), Boosting(), Attention())
+}
 
 
 def probe_kind(name: str) -> ProbeKind:

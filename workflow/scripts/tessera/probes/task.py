@@ -15,8 +15,8 @@ from tessera.examples.splits import assign_parts, check_folds, classes, resplit
 from tessera.features.kind import Kind, Stored
 from tessera.features.registry import kind
 from tessera.features.spaces import Features, Space, Thresholding, density
-from tessera.probes.fit import Folds, fit_probe
-from tessera.probes.fitted import LinearProbe, columns_of
+from tessera.probes.fit import Folds, fit_at, fit_probe
+from tessera.probes.fitted import LinearProbe, Probe, columns_of
 from tessera.probes.kind import ProbeKind
 from tessera.probes.metrics import resample_weights, score
 from tessera.probes.registry import LOGISTIC, PROBES, probe_kind
@@ -81,13 +81,43 @@ class Task:
         how: ProbeKind = PROBES[LOGISTIC],
     ) -> Iterator["Cell"]:
         """One cell per selection, of features that are loaded; what is fitted without labels is so in each fold."""
+        matrix_EK, space, folds, chosen = self._prepared(kind, features, pooling, threshold, selections, how)
+        for selection in selections:
+            yield self.run(matrix_EK, space, folds, chosen[selection], how)
+
+    def refit(
+        self,
+        kind: Kind,
+        features: Features,
+        pooling: str | None,
+        threshold: str | None,
+        selection: str,
+        how: ProbeKind,
+        setting: str,
+    ) -> tuple[Probe, Space, Features]:
+        """The probe of a cell once more, at the setting that was chosen for it; its space, and the matrix of all."""
+        matrix_EK, space, _, chosen = self._prepared(kind, features, pooling, threshold, [selection], how)
+        columns_K, candidate = chosen[selection] and chosen[selection].whole, how.candidate(setting)
+        label_E, seed = self.label_E[self.train_E], self.seed + self.repeat
+        probe = fit_at(matrix_EK[self.train_E], label_E, self.classes, candidate, columns_K, how, seed)
+        return probe, space, matrix_EK
+
+    def _prepared(
+        self,
+        kind: Kind,
+        features: Features,
+        pooling: str | None,
+        threshold: str | None,
+        selections: list[str],
+        how: ProbeKind,
+    ) -> tuple[Features, Space, Folds, dict[str, Selected | None]]:
+        """The matrix of all rows, the space that made it, the folds, and the columns of every selection."""
         train, fit_space = features[self.train_E], partial(how.space, kind, pooling=pooling, threshold=threshold)
         space = fit_space(train)
         folds = Folds(train, self.label_E[self.train_E], self.fold_E, fit_space)
         matrix_EK = space.apply(features)
         chosen = select(matrix_EK[self.train_E], folds, self.label_E[self.train_E], selections, space.scale_K)
-        for selection in selections:
-            yield self.run(matrix_EK, space, folds, chosen[selection], how)
+        return matrix_EK, space, folds, chosen
 
     def run(
         self,
