@@ -16,7 +16,7 @@ TRAINING = {"sae_lens", "transformer_lens", "datasets"}  # train_sae imports the
 FITTING = {"sklearn", "pandas"}
 DRAWING = {"matplotlib"}
 CHECKING = {"jsonschema", "yaml"}
-EVIDENCE = {"weigh_latents", "choose_sets", "read_contexts", "explain_decisions", "suffice", "need", "fire_abroad"}
+EVIDENCE = {"weigh_latents", "choose_sets", "read_contexts", "explain_decisions", "draw_maps", "suffice", "need", "fire_abroad"}
 
 
 @dataclass
@@ -54,7 +54,7 @@ STARTS = {
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
-    "pages": Start({"pages", "home", "study"}, 960, TORCH | TRAINING | FITTING | DRAWING),
+    "pages": Start({"pages", "home", "study"}, 985, TORCH | TRAINING | FITTING | DRAWING),
     "explorer": Start({"explorer"}, 1050, TORCH | TRAINING | FITTING | DRAWING),
 }
 
