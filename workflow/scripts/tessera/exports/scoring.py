@@ -13,7 +13,7 @@ from tessera.activations.extraction import extract
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import write_parquet, write_parts
 from tessera.features.kind import Kind, Stored
-from tessera.features.pooling import pool_folders
+from tessera.features.pooling import BESIDE, pool_folders
 from tessera.features.spaces import Features, Space
 from tessera.models.embedding import Recipe, embed
 from tessera.models.text import TextModel
@@ -133,9 +133,10 @@ class Scoring:
             shard, files = folder / "shard=0", []
             if self.reader:
                 files = [str(self.reader.read(frame, shard))]
-            if self.kind.latents:
-                pooled = folder / f"pooling={self.pooling}" / "features.parquet"
+            if self.kind.reads_sae:
+                pooling = self.pooling.partition(BESIDE)[0]
+                pooled = folder / f"pooling={pooling}" / "features.parquet"
                 layer, width = self.place["layer"], self.place["width"]
-                pool_folders([shard], {self.pooling: pooled}, layer=layer, width=width)
-                files = [str(pooled)]
+                pool_folders([shard], {pooling: pooled}, layer=layer, width=width)
+                files.append(str(pooled))
             return self.kind.load(Stored(folder / "examples.parquet", files, self.place), self.pooling)

@@ -17,6 +17,7 @@ from tessera.models.weights import read_weights
 from tessera.notebook.folder import Results
 from tessera.plan import models
 from tessera.probes.compare import differences, disagreements
+from tessera.probes.registry import probe_kind
 from tessera.probes.task import read_probe
 from tessera.study import paths
 from tessera.study.evidence import AXES as EVIDENCE
@@ -168,8 +169,8 @@ class OpenCell:
         place = {axis: self.place[axis] for axis in self.kind.place}
         inputs = self.kind.inputs(self.study.plan, shards, self.place["data"], **place)
         stored = Stored(examples, [str(self._there(file)) for file in inputs], place)
-        pooling = self.place.get("pooling")
-        return self.kind.space(self.kind.load(stored, pooling)[train_E], pooling, None)
+        pooling, how = self.place.get("pooling"), probe_kind(self.place["probe"])
+        return how.space(self.kind, self.kind.load(stored, pooling)[train_E], pooling, self.place.get("threshold"))
 
     def _reader(self, model: str | Path | None) -> "Reader | Embedder":
         from tessera.exports.finding import load_encoder, load_same  # imports torch and transformers
@@ -190,7 +191,7 @@ class OpenCell:
             models.stored(plan, name),
             hook=self._hook(),
             width=self.place.get("width"),
-            encoder=self._there(paths.ENCODER.format(**self.place)) if self.kind.latents else None,
+            encoder=self._there(paths.ENCODER.format(**self.place)) if self.kind.reads_sae else None,
         )
 
     def _hook(self) -> str:

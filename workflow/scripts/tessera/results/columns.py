@@ -123,7 +123,7 @@ COLUMNS = {
     "p": "two-sided p value of no difference, not corrected",
     "agree": "share of the repeats that come to the same verdict by themselves, each at .95",
     "spread": "standard deviation of the difference between data sets, that of their test examples taken away",
-    "budget": "cells of the side with fewer: the larger search is cut to as many",
+    "budget": "cells of the side with fewer: the larger search is cut to as many (of *with SAE* that is no fairer)",
     "equal_difference": "difference to expect where the larger search has the budget of the smaller [macro F1]",
     "equal_difference_low": "lower end of its interval, of the column level",
     "equal_difference_high": "upper end of its interval, of the column level",
