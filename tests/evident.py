@@ -55,6 +55,7 @@ def make(folder: Path) -> None:
         "evidence": {
             "places": ["big/1/96/here", "big/1/96/acts"],
             "in_model": ["big/1/96/here", "big/1/96/acts"],
+            "maps": ["big/1/96/here"],
             "ids": {"big/1/96/here": [3]},
             "latents": 2,
             "contexts": 6,

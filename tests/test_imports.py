@@ -16,7 +16,16 @@ TRAINING = {"sae_lens", "transformer_lens", "datasets"}  # train_sae imports the
 FITTING = {"sklearn", "pandas"}
 DRAWING = {"matplotlib"}
 CHECKING = {"jsonschema", "yaml"}
-EVIDENCE = {"weigh_latents", "choose_sets", "read_contexts", "explain_decisions", "draw_maps", "suffice", "need", "fire_abroad"}
+EVIDENCE = {
+    "weigh_latents",
+    "choose_sets",
+    "read_contexts",
+    "explain_decisions",
+    "draw_maps",
+    "suffice",
+    "need",
+    "fire_abroad",
+}
 
 
 @dataclass
