@@ -21,7 +21,8 @@ from tessera.study.config import load
 from tessera.study.grid import AXES, CELL
 
 SHIPPED = Path(__file__).parents[2] / "config" / "config.yaml"
-REFUSED = ("no kind of features 'nonsense'", "registered: sae, hidden, beside, embeddings, tfidf, length, pixels")
+NAMES = "registered: sae, hidden, tokens, beside, embeddings, tfidf, length, pixels"
+REFUSED = ("no kind of features 'nonsense'", NAMES)
 SAMPLES = {
     "layer": "3",
     "width": "16k_mine",

@@ -1,7 +1,7 @@
 """Shards and cells of a small study, counted by hand."""
 
 import pytest
-from tessera.plan import cells, transfers
+from tessera.plan import cells, models, saes, transfers
 from tessera.study import paths
 
 SHARD = "results/activations/model=m/data={}/pass={}/shard={}"
@@ -39,6 +39,26 @@ def test_cells_of_every_kind(made):
     )
     assert whole[-1] == "results/probes/features=length/data=e/probe=logistic/scores.parquet"
     assert len(cells.with_latents(study, "coefficients")) == COUNTS["sae"]
+
+
+def test_tokens_are_kept_and_read_where_a_model_says_so_and_its_control_does_not(made, edited):
+    study = made(models=edited("m", token_states=[3, 1], passes=[{1: [512, "2k"], 3: []}]))
+    assert [*cells.places(study, "tokens")] == [
+        ({"model": "m", "layer": layer}, data) for layer in ("3", "1") for data in ("d", "e")
+    ]
+    assert cells.probes_of(study, "tokens") == ["attention"]
+    assert cells.environment(study, "tokens", "attention") == "exports"
+    found = cells.every_cell(study, "scores", "tokens")
+    assert len(found) == 2 * 2 * 2 and cells.every_cell(study, "coefficients", "tokens") == []
+    assert found[0] == (
+        "results/probes/features=tokens/model=m/layer=3/data=d/pooling=heads1/probe=attention/scores.parquet"
+    )
+    shards = [paths.TOKEN_STATES.format(model="m", data="d", shard=shard) for shard in range(3)]
+    assert cells.inputs(study, "tokens", "d", model="m", layer="1") == shards
+    assert cells.every_input(study, "tokens") == [*shards, paths.TOKEN_STATES.format(model="m", data="e", shard=0)]
+    assert models.token_layers(study, "m") == [1, 3]
+    assert saes.cells_along(study, "m") == [[1, "512"], [1, "2k"]]  # the order does not matter: each is at its layer
+    assert cells.every_input(made(), "tokens") == cells.every_input(study, "embeddings") == []
 
 
 def test_a_kind_that_nobody_asks_for_has_no_cell(made):

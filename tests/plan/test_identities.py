@@ -18,6 +18,12 @@ def test_an_identity_stays_when_passes_saes_or_data_change(made, edited, config,
         assert models.identity(changed, model) == models.identity(made(saes=saes), model)
 
 
+def test_an_identity_stays_when_tokens_are_kept_too_and_so_do_all_activations(made, edited):
+    changed = made(models=edited("m", token_states=[3]))
+    for ask in (models.identity, models.stored):
+        assert [ask(changed, model) == ask(made(), model) for model in ("m", "r", "twin")] == [True] * 3
+
+
 def test_an_identity_stays_when_more_is_known_of_the_model(made, edited, tmp_path):
     (tmp_path / "truth").touch()
     changed = made(models=edited("m", truth=str(tmp_path / "truth")))

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.optimize import minimize
-from tessera.features.ragged import TokenStates
 from tessera.features.registry import kind
+from tessera.features.spaces import TokenStates
 from tessera.probes import heads
 from tessera.probes.registry import probe_kind
 from tessera.probes.task import Cell, Task

@@ -1,4 +1,4 @@
-"""Frozen SAEs and sentence embeddings, from the config to claims, beside an SAE that is trained."""
+"""Frozen SAEs, sentence embeddings and attention probes, from the config to claims, beside an SAE that is trained."""
 
 import json
 
@@ -12,12 +12,13 @@ from runs import change, jobs_of, make_study, snakemake
 from tessera.explorer.pieces import grid_of
 from transformers import AutoModel, AutoTokenizer
 
+OTHERS = ["sentence embeddings", "token states, attention"]
 FROZEN = ["frozen SAE", "SAE, frozen encoder"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A study of a trained SAE and two kinds of frozen ones, a scenario, and an encoder of sentences; twice split."""
+    """A study of a trained SAE, two kinds of frozen ones, attention and an encoder of sentences; twice split."""
     folder = make_study(tmp_path_factory.mktemp("contestants") / "study")
     encoder = tiny.save_model("bert", folder / "encoder", seed=1)
     (encoder / "1_Pooling").mkdir()
@@ -31,11 +32,11 @@ def finished(tmp_path_factory):
         config["saes"]["fixed"] = {"train": recipe | {"freeze": "all", "draws": 2}}
         config["saes"]["stuck"] = {"train": recipe | {"freeze": "encoder"}}
         config["models"] = {
-            "bert": config["models"]["bert"] | {"passes": [{1: [64, "64_fixed", "64_stuck"]}]},
+            "bert": config["models"]["bert"] | {"passes": [{1: [64, "64_fixed", "64_stuck"]}], "token_states": [1]},
             "encoder": {"path": "encoder", "max_tokens": 8},
         }
         config["grid"] = {"poolings": ["sum"], "thresholds": ["none", 1]}
-        config["baselines"] = {"hidden": ["mean"], "tfidf": ["word"], "embeddings": ["encoder"]}
+        config["baselines"] = {"hidden": ["mean"], "tfidf": ["word"], "embeddings": ["encoder"], "tokens": ["heads1"]}
         config["transfers"] = {"move": {"sources": ["weather", "own"]}}
         config["repeats"] = 2
 
@@ -54,7 +55,7 @@ def test_each_kind_of_frozen_sae_is_a_contestant_and_none_is_the_sae(finished):
     assert found == [("64", None, 0), ("64_fixed", "all", 0), ("64_fixed", "all", 1), ("64_stuck", "encoder", 0)]
     assert scores.filter(pl.col("frozen").is_not_null(), pl.col("features") != "sae").is_empty()
     best = table(finished, "best")
-    assert {*best["contestant"]} == {"SAE", "hidden states", "sentence embeddings", "TF-IDF", "text length", *FROZEN}
+    assert {*best["contestant"]} == {"SAE", "hidden states", *OTHERS, "TF-IDF", "text length", *FROZEN}
     assert {*best.filter(contestant="SAE")["width"]} == {"64"}
     assert {*best.filter(contestant="frozen SAE")["draws"]} == {2}
     assert {*best.filter(contestant="sentence embeddings")["model"]} == {"encoder"}
@@ -62,7 +63,7 @@ def test_each_kind_of_frozen_sae_is_a_contestant_and_none_is_the_sae(finished):
 
 def test_the_sae_is_held_against_each_of_them(finished):
     claims = table(finished, "claims")
-    for name in (*FROZEN, "sentence embeddings"):
+    for name in (*FROZEN, *OTHERS):
         rows = claims.filter(claim=f"SAE > {name}", split="test")
         assert {"weather", "own", "all together", "on these data sets"} == {*rows["on"]}
         each = rows.filter(pl.col("on").is_in(["weather", "own"]))
@@ -157,3 +158,22 @@ def test_another_kind_of_freezing_computes_its_own_alone(finished):
     jobs = jobs_of(finished, "--", "results/tables/scores.parquet")
     (finished / "study.yaml").write_text(kept)
     assert (jobs["train_sae"], jobs["probe_sae"], jobs["extract"]) == (1, 2, 5) and "embed" not in jobs
+
+
+def test_token_states_are_the_tokens_of_the_hidden_states(finished):
+    place = "model=bert/data=weather"
+    tokens = pl.scan_parquet(finished / f"results/token_states/{place}/shard=*/layer=1.parquet")
+    found = tokens.group_by("example").len().sort("example").collect()
+    hidden = pl.scan_parquet(finished / f"results/activations/{place}/pass=0/shard=*/hidden/layer=1.parquet")
+    assert found.rows() == hidden.select("example", "tokens").sort("example").collect().rows()
+    scores = table(finished, "scores").filter(features="tokens")
+    assert {*scores.select("probe", "pooling", "layer", "n_features").rows()} == {("attention", "heads1", 1, 32)}
+
+
+def test_who_asks_for_token_states_later_keeps_all_that_is_there(finished):
+    kept = (finished / "study.yaml").read_text()
+    change(finished, lambda config: config["models"]["bert"].update(token_states=[]))
+    without = jobs_of(finished)
+    (finished / "study.yaml").write_text(kept)
+    assert "tables" in without and not {"extract", "token_states", "pool", "probe_sae", "probe_hidden"} & {*without}
+    assert jobs_of(finished) == {}

@@ -57,12 +57,13 @@ ON_GPUS = study_of(probe={"device": "cuda"})
 BROUGHT_ALONG = {"huggingface-hub", "tokenizers"}  # by transformers and datasets
 
 
-ON_GPU = LIBRARY / "probes/gpu.py"  # imported where the config asks for a GPU: the environment is then another
+# Imported by jobs that fit with torch alone, whose environment is another.
+WITH_TORCH = {LIBRARY / "probes/gpu.py", LIBRARY / "probes/heads.py"}
 
 
-def imported(file: Path, on_gpu: bool) -> set[str]:
+def imported(file: Path, torch: bool) -> set[str]:
     """Every third-party package that a script imports, itself or through the library, at once or in a function."""
-    found, waiting, seen = set(), [file], set() if on_gpu else {ON_GPU}
+    found, waiting, seen = set(), [file], set() if torch else {*WITH_TORCH}
     while waiting:
         file = waiting.pop()
         if file in seen:
@@ -92,7 +93,8 @@ def jobs() -> list[tuple[str, str]]:
         for pair in re.findall(pattern, rules.read_text(), re.DOTALL)
     ]
     made = [(kind.environment, script) for kind in KINDS.values() for script in ("probe", "transfer")]
-    return [*named, *made, (cells.environment(ON_GPUS, "sae", "logistic"), "probe")]
+    torch = [(cells.environment(ON_GPUS, *fit), "probe") for fit in (("sae", "logistic"), ("tokens", "attention"))]
+    return [*named, *made, *torch]
 
 
 @pytest.mark.parametrize(("environment", "script"), jobs())
@@ -100,4 +102,4 @@ def test_an_environment_has_what_its_scripts_import(environment, script):
     """As far as it goes without conda."""
     parts = yaml.safe_load((ROOT / f"envs/{environment}.yaml").read_text())["dependencies"]
     there = pins(next(part["pip"] for part in parts if isinstance(part, dict)))
-    assert imported(ROOT / f"workflow/scripts/{script}.py", on_gpu="torch" in there) <= {*there, *BROUGHT_ALONG}
+    assert imported(ROOT / f"workflow/scripts/{script}.py", torch="torch" in there) <= {*there, *BROUGHT_ALONG}

@@ -97,5 +97,6 @@ rule token_states:
 rule activations:
     input:
         of(cells.every_shard, pattern=paths.ACTIVATIONS),
-        of(cells.embeddings),
+        of(cells.every_input, name="embeddings"),
+        of(cells.every_input, name="tokens"),
     localrule: True

@@ -47,7 +47,7 @@ rule fit_curve:
     wildcard_constraints:
         cell="[^/=]+",
     conda:
-        "../../envs/probes.yaml"
+        "../../envs/exports.yaml"
     resources:
         mem_mb=grows(4000),
         runtime=grows(60 * STUDY.repeats),

@@ -25,7 +25,7 @@ rule study:
 rule provenance:
     input:
         summaries=of(cells.every_shard, pattern=paths.SUMMARY),
-        embeddings=of(cells.embeddings),
+        embeddings=of(cells.every_input, name="embeddings"),
         examples=data.examples(STUDY),
     output:
         **results.outputs(STUDY, "provenance"),
@@ -53,7 +53,7 @@ rule tables:
         **{part: of(cells.every_cell, part=part) for part in ("scores", "predictions")},
         coefficients=of(cells.with_latents, part="coefficients"),
         summaries=of(cells.every_shard, pattern=paths.SUMMARY),
-        embeddings=of(cells.embeddings),
+        embeddings=of(cells.every_input, name="embeddings"),
         examples=data.examples(STUDY),
         qualities=saes.qualities(STUDY),
         provenance=results.parquet("provenance"),

@@ -8,7 +8,7 @@ from tessera.activations.extraction import extract
 from tessera.base.code import code_facts
 from tessera.base.files import write_parquet
 from tessera.base.script import script
-from tessera.examples.examples import read_shard
+from tessera.examples.shards import read_shard
 from tessera.models.loading import load_model
 from tessera.models.weights import read_weights
 

@@ -6,7 +6,7 @@ import torch
 from tessera.activations.extraction import hook_of
 from tessera.activations.token_states import write_states
 from tessera.base.script import script
-from tessera.examples.examples import read_shard
+from tessera.examples.shards import read_shard
 from tessera.models.loading import load_model
 from tessera.models.weights import read_weights
 from tessera.saes.encoders import read_about

@@ -115,21 +115,6 @@ def read_examples(file: str | Path) -> pl.DataFrame:
     return pl.scan_parquet(file).drop("image", strict=False).collect()
 
 
-def read_shard(file: str | Path, data: str, shard: int, size: int) -> pl.DataFrame:
-    """What a model reads of one shard of the examples in a file, `size` to a shard: columns example, and text or image.
-
-    Raises:
-        TesseraError: the shard is empty, as a data set from the hub turned out smaller than it was planned.
-    """
-    examples = pl.scan_parquet(file).slice(shard * size, size).select("example", "^text$", "^image$").collect()
-    if examples.is_empty():
-        raise TesseraError(
-            f"shard {shard} is empty: there are fewer examples than datasets.{data}.max_examples; lower it to what "
-            f"there is"
-        )
-    return examples
-
-
 def read_texts(file: str | Path) -> np.ndarray:
     """The texts [E] of the examples in a file, in their order."""
     return pl.scan_parquet(file).sort("example").select("text").collect()["text"].to_numpy()

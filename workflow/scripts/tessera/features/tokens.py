@@ -15,8 +15,7 @@ import numpy as np
 from tessera.base.arrow import to_numpy
 from tessera.base.files import read_parquet, row_groups
 from tessera.features.kind import Kind, Stored
-from tessera.features.ragged import TokenStates
-from tessera.features.spaces import Space
+from tessera.features.spaces import Space, TokenStates
 from tessera.study import paths
 from tessera.study.study import Study
 

@@ -31,9 +31,10 @@ def every_shard(study: Study, pattern: str) -> list[str]:
     ]
 
 
-def embeddings(study: Study) -> list[str]:
-    """The sentence embeddings of every shard."""
-    return [file for place, data in places(study, "embeddings") for file in inputs(study, "embeddings", data, **place)]
+def every_input(study: Study, name: str) -> list[str]:
+    """What a kind of features reads of every data set that it is asked for on, each file once."""
+    asked_for = places(study, name) if kind(name).asked(study) else ()
+    return list(dict.fromkeys(file for place, data in asked_for for file in inputs(study, name, data, **place)))
 
 
 def shards_of(study: Study, data: str, model: str, layer: str, width: str | None = None) -> list[str]:

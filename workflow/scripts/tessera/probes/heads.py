@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from tessera.features.ragged import TokenStates
+from tessera.features.spaces import TokenStates
 from tessera.probes.fitted import Probe, softmax
 
 BLOCK = {"cpu": 1024, "cuda": 65536}  # tokens that are in double precision at once; one text may have more
