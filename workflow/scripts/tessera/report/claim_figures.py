@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 
 from tessera.report.colours import COLOURS
-from tessera.report.style import COLUMN, STYLE, bars, look
-from tessera.results.contestants import ALL, CONTESTANTS, THESE
+from tessera.report.style import COLUMN, STYLE, bars, looks
+from tessera.results.contestants import ALL, THESE, present
 
 VERDICTS = {"holds": COLOURS[2], "undecided": "0.6", "fails": COLOURS[1]}
 ENDS = ("difference", "difference_low", "difference_high")
@@ -75,13 +75,12 @@ def search(table: pl.DataFrame) -> plt.Figure:
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(COLUMN, 2.2))
-        for name in (name for name in CONTESTANTS if name in table["contestant"]):
+        for name, (colour, marker) in looks(present(table["contestant"])).items():
             mine = table.filter(contestant=name)
             points = (
                 mine.group_by("cells_searched").agg(pl.col("macro_f1").mean(), sets=pl.len()).sort("cells_searched")
             )
             points = points.filter(pl.col("sets") == mine["data"].n_unique())  # a mean over fewer is another line
-            colour, marker = look(list(CONTESTANTS).index(name))
             axis.plot(*points.select("cells_searched", "macro_f1"), color=colour, marker=marker, label=name)
         axis.set_xscale("log", base=2)
         axis.set_xlabel("cells searched")

@@ -10,8 +10,8 @@ import polars as pl
 from tessera.features.pooling import pooling_order
 from tessera.features.registry import KINDS
 from tessera.probes.registry import LOGISTIC
-from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look
-from tessera.results.contestants import CONTESTANTS, CONTROLS
+from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look, looks
+from tessera.results.contestants import CONTESTANTS, CONTROLS, present
 from tessera.study.grid import parse_width, threshold_order
 
 SAE = CONTESTANTS[KINDS["sae"].title]
@@ -151,13 +151,13 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
     Best is by cross-validation inside the training split, never by the test score.
     """
     rows = best.select("data", "split").unique(maintain_order=True).rows()
-    names = best["contestant"].unique(maintain_order=True).to_list()
+    named = looks(present(best["contestant"]))
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.09 * len(names) * len(rows)))
-        for index, name in enumerate(names):
-            points, (colour, marker) = best.filter(contestant=name), look(list(CONTESTANTS).index(name))
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8 + 0.09 * len(named) * len(rows)))
+        for index, (name, (colour, marker)) in enumerate(named.items()):
+            points = best.filter(contestant=name)
             place = {row: number for number, row in enumerate(rows)}
-            shift = min(0.15, 0.9 / len(names)) * (index - (len(names) - 1) / 2)
+            shift = min(0.15, 0.9 / len(named)) * (index - (len(named) - 1) / 2)
             y = [place[row] + shift for row in points.select("data", "split").iter_rows()]
             axis.errorbar(
                 points["macro_f1"],

@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import polars as pl
 
 from tessera.examples.regimes import REGIMES
-from tessera.report.style import COLUMN, F1, STYLE, hide_beyond, look
-from tessera.results.contestants import CONTESTANTS, CONTROLS
+from tessera.report.style import COLUMN, F1, STYLE, hide_beyond, looks
+from tessera.results.contestants import CONTROLS, present
 from tessera.results.regime_tables import PLAIN
 
 LEVELS = {
@@ -36,15 +36,14 @@ def regimes(table: pl.DataFrame) -> plt.Figure:
     if len(shifted):
         with_shifts = plain.filter(pl.col("data").is_in(shifted["data"].implode()))
         panels[SHIFT, TESTED] = {"their own split": with_shifts, "shifted sets": shifted}
-    names = [name for name in CONTESTANTS if name in table["contestant"]]
+    named = looks(present(table["contestant"]))
     with plt.rc_context(STYLE):
         rows = math.ceil(len(panels) / 2)
-        size = (COLUMN, 0.4 + 0.06 * len(names) + 1.4 * rows)
+        size = (COLUMN, 0.4 + 0.06 * len(named) + 1.4 * rows)
         figure, axes = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
         for axis, ((title, label), levels) in zip(axes.flat, panels.items(), strict=False):
-            for name in names:
+            for name, (colour, marker) in named.items():
                 scores = [_mean(points.filter(contestant=name)) for points in levels.values()]
-                colour, marker = look(list(CONTESTANTS).index(name))
                 fill = "white" if name in CONTROLS else colour
                 axis.plot(range(len(levels)), scores, color=colour, marker=marker, mfc=fill, label=name)
             axis.set_title(title)

@@ -36,6 +36,11 @@ def look(number: int) -> tuple[str, str]:
     return COLOURS[place], MARKERS[(place + turns) % len(MARKERS)]
 
 
+def looks(names: list[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each of some things."""
+    return {name: look(number) for number, name in enumerate(names)}
+
+
 def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
     """Write a figure as PDF and PNG, with no date in it."""
     for path, metadata in ((pdf, {"CreationDate": None}), (png, {})):

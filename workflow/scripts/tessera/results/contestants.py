@@ -68,6 +68,11 @@ def of_further_probes() -> list[tuple[str, str]]:
     ]
 
 
+def present(contestants: pl.Series) -> list[str]:
+    """Those of a column that names contestants, in the order of all."""
+    return [name for name in CONTESTANTS if name in contestants]
+
+
 @dataclass
 class Role:
     """A contestant that predicts what a model did: which cells are its own, and what it is there for.
