@@ -50,6 +50,7 @@ def test_defaults(config):
     assert study.probe == study.settings | {"device": "cpu"}
     assert study.baselines == {
         "hidden": ["mean", "max", "last", "sum"],
+        "tokens": ["heads1", "heads4"],
         "beside": [],
         "embeddings": [],
         "tfidf": ["word", "char"],
