@@ -76,6 +76,26 @@ spec = transfers.spec(study, "t", "d")
 ((place, found),) = transfer_cells("shape", files, [], {}, {}, spec, settings)
 assert place == {} and found["scores"].select("target", "macro_f1").rows() == [("d", 1.0), ("e", 1.0)]
 """,
+    "A kind of probe": PLANNED
+    + """
+import numpy as np
+import polars as pl
+from tessera.features.registry import kind
+from tessera.probes.registry import probe_kind
+from tessera.probes.task import Task
+from tessera.results.contestants import CONTESTANTS
+study = load(config | {"probes": {"neighbours": ["hidden"]}})
+assert ("hidden", "neighbours") in cells.fits(study) and "hidden states, nearest neighbours" in CONTESTANTS
+assert any(file.endswith("/probe=neighbours/scores.parquet") for file in cells.every_cell(study, "scores"))
+rows = range(120)
+about = {"id": [str(row) for row in rows], "split": ["train", "train", "test", "test"] * 30}
+frame = pl.DataFrame({"example": rows, "label": [("a", "b")[row % 2] for row in rows], "group": rows, **about})
+states_ED = np.array([[row % 2, row % 3] for row in rows], dtype=np.float32)
+task = Task(frame, **study.settings)
+(cell,) = task.fit(kind("hidden"), states_ED, "mean", None, ["none"], probe_kind("neighbours"))
+assert cell.scores["macro_f1"].to_list() == [1.0] and cell.scores["setting"].to_list() == ["neighbours 3"]
+assert cell.coefficients is None
+""",
     "A table and its figure": PLANNED
     + """
 import polars as pl
