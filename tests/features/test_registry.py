@@ -21,8 +21,7 @@ from tessera.study.config import load
 from tessera.study.grid import AXES, CELL
 
 SHIPPED = Path(__file__).parents[2] / "config" / "config.yaml"
-NAMES = "registered: sae, hidden, tokens, beside, embeddings, tfidf, length, pixels"
-REFUSED = ("no kind of features 'nonsense'", NAMES)
+REFUSED = ("no kind of features 'nonsense'", f"registered: {', '.join(KINDS)}")
 SAMPLES = {
     "layer": "3",
     "width": "16k_mine",
@@ -61,12 +60,13 @@ def test_an_eighth_and_a_tenth_contestant_are_drawn_as_none_before(monkeypatch, 
         monkeypatch.setitem(CONTESTANTS, new.title, pl.col("features") == new.name)
     assert len(CONTESTANTS) > 7 + more
     ends = {"macro_f1": 0.5, "macro_f1_low": 0.4, "macro_f1_high": 0.6}
-    rows = [{"data": "d", "split": "test", "contestant": name, **ends} for name in CONTESTANTS]
+    there = [*CONTESTANTS][:: len(CONTESTANTS) // 7][:7] + [*CONTESTANTS][-more:]  # of many that could be
+    rows = [{"data": "d", "split": "test", "contestant": name, **ends} for name in there]
     figure = baselines(pl.DataFrame(rows))
     marks = {one.get_label(): one.lines[0] for one in figure.axes[0].containers}
     plt.close(figure)
-    assert [*marks] == [*CONTESTANTS]
-    assert len({(mark.get_color(), mark.get_marker()) for mark in marks.values()}) == len(CONTESTANTS)
+    assert [*marks] == there
+    assert len({(mark.get_color(), mark.get_marker()) for mark in marks.values()}) == len(there) == 7 + more
 
 
 @pytest.mark.parametrize("name", KINDS)
