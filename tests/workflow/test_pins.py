@@ -52,7 +52,10 @@ def test_rules_name_environments_that_exist():
             assert (ROOT / f"envs/{name}.yaml").exists()
 
 
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "vl_convert": "vl-convert-python"}
+DISTRIBUTIONS = {
+    **{"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"},
+    **{"vl_convert": "vl-convert-python", "umap": "umap-learn"},
+}
 ON_GPUS = study_of(probe={"device": "cuda"})
 BROUGHT_ALONG = {"huggingface-hub", "tokenizers"}  # by transformers and datasets
 

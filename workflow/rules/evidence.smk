@@ -109,7 +109,7 @@ rule draw_maps:
     group:
         "cells"
     conda:
-        "../../envs/probes.yaml"
+        "../../envs/numba.yaml"
     resources:
         mem_mb=grows(4000),
         runtime=grows(60),

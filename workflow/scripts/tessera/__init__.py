@@ -25,6 +25,7 @@ VERSIONS = {
     "features": 2,
     "probes": 9,
     "regimes": 2,
+    "shap": 1,
     "transfer": 5,
     "match": 3,
     "carry": 3,

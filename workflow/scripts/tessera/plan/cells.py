@@ -1,8 +1,6 @@
 """What the rules of activations, features, probes and transfer ask: shards, and the cells of every kind of features."""
 
-from collections.abc import Iterator
-
-from tessera.features.registry import KINDS, kind
+from tessera.features.registry import KINDS, kind, places
 from tessera.plan.data import size
 from tessera.probes.registry import PROBES, probe_kind
 from tessera.study import paths
@@ -56,13 +54,6 @@ def fits(study: Study) -> list[tuple[str, str]]:
 def probes_of(study: Study, name: str) -> list[str]:
     """The kinds of probes on a kind of features."""
     return [probe for probe in PROBES if probe == kind(name).probe or name in study.probes.get(probe, ())]
-
-
-def places(study: Study, name: str) -> Iterator[tuple[dict[str, str], str]]:
-    """Every place and data set that a kind is probed at."""
-    for place in kind(name).places(study):
-        for data in kind(name).data(study, place):
-            yield place, data
 
 
 def inputs(study: Study, name: str, data: str, **place: str) -> list[str]:
@@ -125,6 +116,12 @@ def every_cell(study: Study, part: str, only: str | None = None) -> list[str]:
                 here = {"part": part, "probe": probe, "data": data, **place}
                 found += [kind(name).path.format(**here, **cell) for cell in cells]
     return found
+
+
+def at(study: Study, name: str, probe: str, parts: tuple[str, ...], **place: str) -> list[str]:
+    """Parts of every cell of a kind of features and of probe at a place and data set."""
+    path, found = kind(name).path, kind(name).cells(study, kind(name).axes)
+    return [path.format(part=part, probe=probe, **place, **cell) for cell in found for part in parts]
 
 
 def named_cells(study: Study, wanted: str) -> list[str]:

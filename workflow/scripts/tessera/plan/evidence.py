@@ -3,7 +3,7 @@
 from tessera.base.errors import TesseraError
 from tessera.base.files import resolve
 from tessera.features.registry import KINDS
-from tessera.plan.cells import shards, shards_of
+from tessera.plan.cells import at, shards, shards_of
 from tessera.plan.saes import entry
 from tessera.probes.registry import LOGISTIC
 from tessera.results.entries import per_place
@@ -48,18 +48,13 @@ def every(study: Study, part: str) -> list[str]:
 
 def cells(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:
     """Scores and coefficients of every cell of a place, of logistic regression: a decision is a sum over latents."""
-    return _cells(study, "sae", ("scores", "coefficients"), model=model, layer=layer, width=width, data=data)
+    parts, place = ("scores", "coefficients"), {"model": model, "layer": layer, "width": width, "data": data}
+    return at(study, "sae", LOGISTIC, parts, **place)
 
 
 def hidden_cells(study: Study, model: str, layer: str, data: str) -> list[str]:
     """Scores of every cell of the hidden states there."""
-    return _cells(study, "hidden", ("scores",), model=model, layer=layer, data=data)
-
-
-def _cells(study: Study, name: str, wanted: tuple[str, ...], **place: str) -> list[str]:
-    kind = KINDS[name]
-    here = {"probe": LOGISTIC, **place}
-    return [kind.path.format(part=part, **here, **cell) for cell in kind.cells(study, kind.axes) for part in wanted]
+    return at(study, "hidden", LOGISTIC, ("scores",), model=model, layer=layer, data=data)
 
 
 def features(study: Study, data: str, **place: str) -> list[str]:

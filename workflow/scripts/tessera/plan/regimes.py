@@ -1,7 +1,7 @@
 """What the rules of regimes ask: their levels, and the cells of every job in them."""
 
 from tessera.examples.examples import load_examples
-from tessera.features.registry import kind
+from tessera.features.registry import kind, places
 from tessera.plan import cells
 from tessera.plan.data import repeats
 from tessera.study.study import Study
@@ -29,7 +29,7 @@ def every_job(study: Study, part: str) -> list[str]:
     return [
         kind(name).regimes_path.format(part=part, probe=probe, data=data, **place)
         for name, probe in fits(study)
-        for place, data in cells.places(study, name)
+        for place, data in places(study, name)
     ]
 
 

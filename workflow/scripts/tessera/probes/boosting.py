@@ -94,6 +94,7 @@ class Boosting(ProbeKind):
     title = "gradient boosting"
     kinds = ("sae", "hidden", "embeddings", "length", "pixels")
     linear = False
+    trees = "log odds"
     memory = 8000
     minutes = 240
 

@@ -37,6 +37,7 @@ class ProbeKind(ABC):
     name: in paths, in the column `probe`, and under `probes` in the config. title: behind the features' in contestants.
     kinds: the kinds of features that a config can ask for it on; those that it is the probe of apart.
     linear: is its decision a sum over columns, whose weights make a table?
+    trees: of one that is made of trees, what these sum: probability, or log odds.
     environment: the file of envs/ that its jobs need; the features' without it.
     memory, minutes: what a job asks a cluster for [MB], [minutes a repeat].
     on_gpu: is it fitted on a GPU where the config asks for one?
@@ -46,6 +47,7 @@ class ProbeKind(ABC):
     title: str
     kinds: tuple[str, ...] = ()
     linear: bool = True
+    trees: str | None = None
     environment: str | None = None
     memory: int = 4000
     minutes: int = 60

@@ -44,6 +44,7 @@ class Tree(ProbeKind):
     title = "decision tree"
     kinds = ("sae", "hidden", "embeddings", "length", "pixels")
     linear = False
+    trees = "probability"
 
     def candidates(self, penalties: list[float]) -> list[dict]:
         return [{"depth": depth, "leaf": leaf} for depth in DEPTHS for leaf in LEAVES]

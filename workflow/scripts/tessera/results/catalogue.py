@@ -12,6 +12,7 @@ from tessera.results.entries import (
     intervals,
     names,
     once,
+    per_data_with_trees,
     per_match,
     per_model,
     per_model_with_saes,
@@ -22,6 +23,7 @@ from tessera.results.entries import (
     with_matches,
     with_regimes,
     with_transfers,
+    with_trees,
 )
 from tessera.study.grid import CELL
 
@@ -317,6 +319,16 @@ TABLES = {
             (*MATCHED, "split", "draw", "example", "id", "group", "label", "predicted"),
             csv=False,
             there=with_matches,
+        ),
+        Table(
+            "shap_values",
+            "shap_tables",
+            "best cell of a kind of features and of trees × class × column that tells most to it",
+            (*CELL, *names("class latent rank_shap rank_shap_in_class absolute_shap shap shap_others")),
+            about="What tells most to trees, on the test split of the first repeat: of the cell of each kind of "
+            "features and of trees that is best by cross-validation, the columns of the largest mean |SHAP value|.",
+            figures=(Figure("tree_figures.shap_values", per_data_with_trees),),
+            there=with_trees,
         ),
         *evidence_entries.TABLES,
     )

@@ -65,7 +65,8 @@ COLUMNS = {
     "label": "label that the data set gives",
     "predicted": "label that the probe gives",
     "probability": "probability of each class, in the order of the labels",
-    "latent": "number of the latent; in coefficients, none for the intercept",
+    "latent": "number of the latent; in coefficients, none for the intercept; in shap_values, of other features than "
+    "an SAE's the number of the column",
     "weight": "its weight on the matrix that the probe saw",
     "scale": "what the pooled value was divided by there; in matched_latents, what the partner's is multiplied by",
     "hook": "what of the block the SAE reads",
@@ -199,6 +200,12 @@ COLUMNS = {
     "suppressed": "tokens that it makes less likely",
     "neuronpedia": "where the latent stands on Neuronpedia, where the SAE's metadata name its place",
     "explanation": "what the user's file of explanations says of it",
+    "rank_shap": "rank of the column by absolute_shap, the mean over classes; 1: the largest",
+    "rank_shap_in_class": "its rank by absolute_shap of the class",
+    "absolute_shap": "mean |SHAP value| of the column, for the class, over test examples: how much it adds to what the "
+    "trees say of an example, less what they say on average [tree: probability; boosting: log odds]",
+    "shap": "mean SHAP value, for the class, over test examples of the class [the same]",
+    "shap_others": "the same over the other test examples",
     "stratum": "1: in the highest quarter of the range of its activations on the data set, 4: the lowest; none: silent",
     "text": "text of the example",
     "similarity": "of a text on which the latent is silent: cosine with those shown that fire it, in all other latents",

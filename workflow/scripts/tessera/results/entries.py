@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tessera.base.errors import TesseraError
+from tessera.features.registry import KINDS, places
+from tessera.probes.registry import PROBES
 from tessera.study.evidence import AXES, named
 from tessera.study.study import Study
 
@@ -110,6 +112,35 @@ def per_place(study: Study, key: str = "places") -> list[Place]:
 
 def per_ablation(study: Study) -> list[Place]:
     return per_place(study, "in_model")
+
+
+def of_trees(study: Study) -> list[Place]:
+    """Every job that fits trees: features, kind of probe, place and data set; of what is drawn again the first."""
+    return [
+        {"features": name, "probe": probe, **place, "data": data}
+        for probe, names in study.probes.items()
+        if PROBES[probe].trees
+        for name in names
+        if KINDS[name].asked(study)
+        for place, data in places(study, name)
+        if "model" not in place or _trained(study, place)
+    ]
+
+
+def _trained(study: Study, place: Place) -> bool:
+    """Is a place of a trained model, and of no frozen SAE, drawn first?"""
+    model, width = place["model"], place.get("width")
+    frozen = width is not None and study.frozen(model, width)
+    return model not in study.controls and not frozen and not study.drawn(model, width)[2]
+
+
+def per_data_with_trees(study: Study) -> list[Place]:
+    found = {one["data"] for one in of_trees(study)}
+    return [{"data": data} for data in study.datasets if data in found]
+
+
+def with_trees(study: Study) -> bool:
+    return bool(of_trees(study))
 
 
 def per_map(study: Study) -> list[Place]:

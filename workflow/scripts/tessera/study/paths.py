@@ -1,5 +1,7 @@
 """Where every stage leaves its files: hive-style folders, so that a whole stage reads back as one table."""
 
+from collections.abc import Iterable
+
 ANSWERS = "results/answers/data={data}/answers.parquet"
 EXAMPLES = "results/examples/data={data}/examples.parquet"
 TUNED = "results/models/model={model}"
@@ -28,6 +30,7 @@ SETS = "results/evidence/model={model}/layer={layer}/width={width}/data={data}/s
 WRITES = "results/writes/model={model}/layer={layer}/width={width}/writes.parquet"
 ABLATIONS = "results/ablations/model={model}/layer={layer}/width={width}/data={data}/shard={shard}"
 ABROAD = "results/abroad/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}/abroad.parquet"
+SHAP = "results/shap/data={data}/shap.parquet"
 MATCH = "results/matches/match={match}/{part}.parquet"
 STUDY = "results/study.yaml"  # the config, every default filled in
 TABLE = "results/tables/{table}.{format}"
@@ -62,6 +65,11 @@ def regimes(features: str, place: tuple[str, ...]) -> str:
 def transfer(features: str, place: tuple[str, ...], axes: tuple[str, ...]) -> str:
     """The same of a transferred cell, whose job is one source of a scenario."""
     return f"results/transfer/features={features}/{keyed('scenario', 'source', *place, *axes)}/{{part}}.parquet"
+
+
+def source(features: str, values: Iterable[str]) -> str:
+    """A name of a kind of features at a place, which has these values."""
+    return "/".join([features, *values])
 
 
 def short_name(path: str) -> str:
