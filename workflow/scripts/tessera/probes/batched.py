@@ -66,7 +66,7 @@ class Size:
 
     def _of_span(self, penalties: int) -> int:
         found = DOUBLE * penalties * self.rows * (OF_WEIGHTS + OF_DECISIONS) * self.examples
-        return found + DOUBLE * (3 * self.examples**2 + max(STRIP, 3 * self.rows) * (self.columns + 2 * self.examples))
+        return found + DOUBLE * (3 * self.examples**2 + max(2 * STRIP, 4 * self.rows) * (self.columns + self.examples))
 
 
 @torch.inference_mode()
