@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
+import torch
 from sae_lens.synthetic import FeatureDictionary
 from safetensors import safe_open
 from tessera.models.forward import catch
@@ -91,6 +92,15 @@ def test_labels_are_functions_of_what_the_words_of_a_text_fire(planted, acts, tr
         if data == "xor":  # neither direction alone tells the classes apart
             of_C = {name: (rows["label"] == name).to_numpy() for name in rows["label"].unique()}
             assert {fires_EF[is_E, one].mean() for is_E in of_C.values() for one in (7, 8)} == {0.5}
+
+
+@pytest.mark.parametrize("seed", [0, 1000])
+@pytest.mark.parametrize("draw", [torch.rand, torch.randn])
+def test_what_a_study_draws_from_its_seed_is_no_direction(truth, seed, draw):
+    rows_FD = draw(truth[0].shape, generator=torch.Generator().manual_seed(seed)).numpy()
+    rows_FD -= rows_FD.mean()
+    cosine_F = (rows_FD * truth[0]).sum(axis=1) / np.linalg.norm(rows_FD, axis=1)
+    assert np.abs(cosine_F.mean()) < 4 / np.sqrt(truth[0].size)
 
 
 def test_test_texts_have_words_of_their_own(planted, truth):

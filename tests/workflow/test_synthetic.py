@@ -13,7 +13,7 @@ from sae_lens.synthetic import mean_correlation_coefficient
 from safetensors.torch import load_file, save_file
 from tessera.models.planting import World, plant
 
-WORLD = World(directions=24, dimensions=16, words=1024, firing=(0.04, 0.06), length=8, texts=200)
+WORLD = World(directions=24, dimensions=20, words=1024, firing=(0.04, 0.06), length=8, texts=400)
 TRUTH = "planted/truth.safetensors"
 TARGETS = [f"results/figures/{name}.png" for name in ("recovery", "true_latents")]
 
