@@ -22,6 +22,7 @@ EVIDENCE = {
     "read_contexts",
     "explain_decisions",
     "draw_maps",
+    "explain_trees",
     "suffice",
     "need",
     "fire_abroad",
@@ -58,8 +59,8 @@ STARTS = {
     "export": Start({"export", "neuronpedia"}, 4250, TRAINING | DRAWING | {"jsonschema"}),
     "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
-        {"examples", "tables", "regime_tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
-        910,
+        {"examples", "tables", "merge", "regime_tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
+        925,
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
