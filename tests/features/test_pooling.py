@@ -16,6 +16,7 @@ from tessera.features.pooling import (
     parse_pooling,
     pool,
     pool_shards,
+    pooling_order,
     read_features,
 )
 from tessera.features.pooling import (
@@ -277,3 +278,19 @@ def test_a_pooling_that_is_not_registered_is_refused_in_one_line(pooling):
     fails(
         lambda: check_poolings(study), "config key grid.poolings[1]", repr(pooling), "sum, mean, max, last, count, topN"
     )
+
+
+def test_poolings_stand_in_the_order_of_figures():
+    order = [
+        "sum",
+        "sum_beside_last",
+        "mean",
+        "max",
+        "top5",
+        "top20",
+        "before_answer",
+        "heads1",
+        "heads1_position",
+        "heads12",
+    ]
+    assert sorted(order[::-1], key=pooling_order) == order

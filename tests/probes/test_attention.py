@@ -10,7 +10,7 @@ from tessera.probes import heads
 from tessera.probes.registry import probe_kind
 from tessera.probes.task import Cell, Task
 
-SETTINGS = {"seed": 0, "folds": 5, "resamples": 100, "C": [0.01, 0.1, 1.0]}
+SETTINGS = {"seed": 0, "folds": 3, "resamples": 100, "C": [0.1, 1.0]}
 POOLINGS = ["heads1", "heads3", "heads2_position"]
 
 
@@ -240,10 +240,10 @@ def test_with_positions_it_reads_the_token_that_stands_in_a_place():
 @pytest.mark.parametrize("pooling", ["heads1", "heads4_position"])
 def test_noise_tells_it_nothing(pooling):
     found = []
-    for seed in range(4):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         label_E = rng.permutation(np.arange(300) % 2)
-        found.append(fitted(drawn(300, 6, seed=seed), label_E, 200, pooling).scores["macro_f1"][0])
+        found.append(fitted(drawn(300, 4, seed=seed), label_E, 220, pooling).scores["macro_f1"][0])
     assert abs(np.mean(found) - 0.5) < 0.05
 
 

@@ -8,6 +8,7 @@ import pytest
 import tessera
 import tiny
 import yaml
+from refusals import fails
 from runs import change, jobs_of, make_study, snakemake
 from tessera.explorer.pieces import grid_of
 from transformers import AutoModel, AutoTokenizer
@@ -168,6 +169,11 @@ def test_token_states_are_the_tokens_of_the_hidden_states(finished):
     assert found.rows() == hidden.select("example", "tokens").sort("example").collect().rows()
     scores = table(finished, "scores").filter(features="tokens")
     assert {*scores.select("probe", "pooling", "layer", "n_features").rows()} == {("attention", "heads1", 1, 32)}
+
+
+def test_an_attention_probe_tells_no_new_texts(finished):
+    cell = tessera.open(finished / "results").cell("tokens/bert/1/weather")
+    fails(lambda: cell.predict(["the cat"]), "tokens/bert/1/weather/heads1/attention", "weights of linear probes alone")
 
 
 def test_who_asks_for_token_states_later_keeps_all_that_is_there(finished):

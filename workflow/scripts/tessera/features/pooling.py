@@ -202,10 +202,10 @@ def parse_pooling(pooling: str) -> tuple[str, tuple[int, ...]]:
 
 
 def pooling_order(pooling: str) -> tuple[int, tuple[int, ...], str]:
-    """Where a pooling stands in figures: as in POOLINGS, by its number, then by that of hidden states beside it."""
+    """Where a pooling stands: as in POOLINGS (heads of attention behind), by its number, by hidden states beside it."""
     pooling, _, hidden = pooling.partition(BESIDE)
-    name, number = parse_pooling(pooling)
-    return list(POOLINGS).index(name), number, hidden
+    name, number = re.sub(r"[0-9]+", "N", pooling), tuple(map(int, re.findall(r"[0-9]+", pooling)))
+    return [*POOLINGS, name].index(name), number, name + hidden
 
 
 def check_poolings(study: Study) -> None:

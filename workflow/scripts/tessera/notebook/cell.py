@@ -152,6 +152,10 @@ class OpenCell:
 
         if holds(self.study.plan.datasets[self.place["data"]]) != "text":
             raise TesseraError(f"{self.name} reads images; predict takes texts")
+        if not probe_kind(self.place["probe"]).linear:
+            raise TesseraError(
+                f"{self.name}: a cell keeps the weights of linear probes alone; predict takes one of these"
+            )
         if model not in self._scorings:
             files = [self._there(self.kind.path.format(part=part, **self.place)) for part in ("scores", "coefficients")]
             probe, space = read_probe(*map(pl.read_parquet, files), self.classes)
