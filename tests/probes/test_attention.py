@@ -154,12 +154,12 @@ def test_without_queries_it_is_the_logistic_regression_of_mean_tokens(classes):
     np.testing.assert_allclose(probe.probabilities(states), model.predict_proba(mean_ED), rtol=1e-9)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", ["heads1", "heads2_position"])
 def test_the_optimum_is_no_worse_than_what_another_solver_finds(pooling):
-    texts, rng, C = drawn(50, 3, longest=6), np.random.default_rng(3), 0.3
-    label_E = (np.array([text[:, 0].max() for text in texts]) > 4).astype(int)
+    texts, rng, C = drawn(30, 2, longest=5), np.random.default_rng(3), 0.3
+    label_E = (np.array([text[:, 0].max() for text in texts]) > 2.5).astype(int)
     *_, probe = heads.path(in_space(texts, pooling), label_E, ["a", "b"], [0.03, C], seed=0, device="cpu")
-    naive = Naive(texts, pooling, 2, 50)
+    naive = Naive(texts, pooling, 2, 30)
     others = [
         minimize(
             naive.objective, rng.normal(size=len(probe.weights)), (label_E, C), method="BFGS", options={"maxiter": 60}
@@ -212,7 +212,7 @@ def test_the_same_seed_finds_the_same_bits():
 def with_a_sign(size: int, dims: int, seed: int, where=None) -> tuple[list[np.ndarray], np.ndarray]:
     """Texts of noise in which one token of many says the class, and says that it does; or the one at `where`."""
     rng = np.random.default_rng(seed)
-    texts, label_E = [rng.normal(size=(rng.integers(20, 40), dims)) for _ in range(size)], np.arange(size) % 2
+    texts, label_E = [rng.normal(size=(rng.integers(10, 20), dims)) for _ in range(size)], np.arange(size) % 2
     for text, label in zip(texts, label_E, strict=True):
         text[:, 1] = rng.choice([-4, 4], len(text))  # what says the class there says nothing elsewhere
         token = rng.integers(len(text)) if where is None else where
@@ -223,16 +223,16 @@ def with_a_sign(size: int, dims: int, seed: int, where=None) -> tuple[list[np.nd
 
 
 def test_it_reads_the_one_token_of_many_that_shows_the_class():
-    texts, label_E = with_a_sign(700, 12, seed=0)
-    pooled = hidden(texts, label_E, tests=500)
-    found = fitted(texts, label_E, tests=500).scores["macro_f1"][0]
+    texts, label_E = with_a_sign(400, 8, seed=0)
+    pooled = hidden(texts, label_E, tests=250)
+    found = fitted(texts, label_E, tests=250).scores["macro_f1"][0]
     assert found > 0.97 and max(pooled.values()) < 0.65
 
 
 def test_with_positions_it_reads_the_token_that_stands_in_a_place():
-    texts, label_E = with_a_sign(700, 6, seed=1, where=0)
+    texts, label_E = with_a_sign(400, 4, seed=1, where=0)
     without, by_position = (
-        fitted(texts, label_E, 500, name).scores["macro_f1"][0] for name in ("heads1", "heads1_position")
+        fitted(texts, label_E, 250, name).scores["macro_f1"][0] for name in ("heads1", "heads1_position")
     )
     assert by_position > 0.97 and without < 0.65
 
