@@ -10,8 +10,10 @@ import transformers
 from pictures import LAYERS, PATCHES, PICTURES
 from tessera.activations.extraction import extract
 from tessera.activations.residuals import cache_residuals
+from tessera.activations.token_states import write_states
 from tessera.base.errors import TesseraError
 from tessera.examples.images import decode
+from tessera.features.tokens import read_states
 from tessera.models.forward import catch, forward
 from tessera.models.loading import load_model
 from tessera.models.tuning import tune
@@ -287,10 +289,16 @@ def test_latents_are_those_of_the_sae_on_the_patches(name, root, tmp_path):
     from sae_lens import SAE
 
     sae = SAE.load_from_disk(tmp_path / "sae")
+    write_states(
+        model, frame(PICTURES), {1: "resid_post"}, tmp_path / "states", max_tokens=32, activation_dtype="float32"
+    )
+    kept = read_states([tmp_path / "states/layer=1.parquet"])
+    assert kept.count_E.tolist() == [PATCHES] * len(PICTURES)
     _, (batch,) = batches(model, PICTURES)
     hidden = pl.read_parquet(tmp_path / "shard/hidden/layer=1.parquet").sort("example")
     for row, example in enumerate(batch.examples):
         states = batch.states[1][row][batch.content_BT[row]]
+        np.testing.assert_allclose(kept.state_ND[kept[[example]].tokens_N], states, rtol=1e-4, atol=1e-5)
         with torch.inference_mode():
             acts = sae.encode(states).numpy()
         found = np.zeros_like(acts)
