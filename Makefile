@@ -1,5 +1,6 @@
 # `make demo`: set up and run the embedded study. `make visual`: the one of images, in the folder visual.
 # `make twins`: the one of a model and its fine-tuned copy, in the folder twins.
+# `make contestants`: one small study read in every way there is, in the folder contestants.
 # `make synthetic`: the one of a model whose hidden states are sums of known directions, in the folder synthetic.
 # `make report`: a study's report in one file, for a study of your own with ARGS="--configfile mystudy.yaml".
 # `make test`: set up and run every test, in CORES processes. `make docs`: the documentation as a site, in the folder site.
@@ -12,7 +13,7 @@ LOOK := Open in a browser:
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/transformers/models/|/tests?/|/testing/' $(VENV)/lib
 
-.PHONY: demo visual twins synthetic report test lint docs clean
+.PHONY: demo visual twins contestants synthetic report test lint docs clean
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
@@ -25,6 +26,10 @@ visual: $(VENV)/demo.done
 twins: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/twins.yaml --directory twins
 	@echo $(LOOK) twins/results/explorer.html
+
+contestants: $(VENV)/demo.done
+	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/contestants.yaml --directory contestants
+	@echo $(LOOK) contestants/results/explorer.html
 
 synthetic: $(VENV)/demo.done synthetic/planted
 	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/synthetic.yaml --directory synthetic

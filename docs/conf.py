@@ -20,6 +20,7 @@ include_patterns = ["CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "
 exclude_patterns = [
     ".*",
     "benchmarks/results",
+    "contestants",
     "logs",
     "results",
     "site",
