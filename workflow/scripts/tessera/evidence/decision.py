@@ -1,5 +1,6 @@
 """The decision that evidence is about: a place's best cell in one repeat, its probe, what each latent adds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,8 +77,13 @@ def read_decision(cells: list[str], classes: list[str], repeat: int = 0) -> Deci
     cells: scores and coefficients of all its cells.
     """
     parts = hive.by(cells, *AXES)
-    scores = {cell: pl.read_parquet(hive.part(files, "scores")).filter(repeat=repeat) for cell, files in parts.items()}
-    best = max(scores, key=lambda cell: scores[cell]["cv_macro_f1"][0])  # of equals the first
-    coefficients = pl.read_parquet(hive.part(parts[best], "coefficients"))
-    cell = dict(zip(AXES, best, strict=True))
-    return Decision(cell, classes, *read_probe(scores[best], coefficients, classes, repeat))
+    at = {hive.part(files, "scores"): cell for cell, files in parts.items()}
+    best = best_of(at, repeat)
+    coefficients = pl.read_parquet(hive.part(parts[at[best]], "coefficients"))
+    cell = dict(zip(AXES, at[best], strict=True))
+    return Decision(cell, classes, *read_probe(pl.read_parquet(best), coefficients, classes, repeat))
+
+
+def best_of(scores: Iterable[str], repeat: int = 0) -> str:
+    """The one of files of scores whose cell is best by cross-validation in a repeat, among equals the first."""
+    return max(scores, key=lambda file: pl.read_parquet(file).filter(repeat=repeat)["cv_macro_f1"][0])

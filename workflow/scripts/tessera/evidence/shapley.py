@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from tessera.base import hive
+from tessera.evidence.decision import best_of
 from tessera.examples.examples import read_examples
 from tessera.features.kind import Stored
 from tessera.features.registry import kind
@@ -30,9 +31,7 @@ AT_ONCE = 2**24  # SHAP values in memory: 128 MiB
 
 
 def explain_trees(examples: str, scores: list[str], features: dict[str, list[str]], settings: dict) -> pl.DataFrame:
-    """The columns that tell most to the best cell of each kind of features and of trees on a data set.
-
-    The best by cross-validation in the first repeat, of equals the first; explained on the test split.
+    """The columns that tell most to the best cell of each kind of features and of trees, on the test split.
 
     Args:
         scores: those of all its cells of trees.
@@ -45,9 +44,8 @@ def explain_trees(examples: str, scores: list[str], features: dict[str, list[str
 
 
 def _of_best(task: Task, examples: Path, scores: list[str], features: dict[str, list[str]]) -> pl.DataFrame:
-    fits = {file: pl.read_parquet(file).filter(repeat=0) for file in scores}
-    best = max(scores, key=lambda file: fits[file]["cv_macro_f1"][0])
-    cell, setting = hive.keys(best), fits[best]["setting"][0]
+    best = best_of(scores)
+    cell, setting = hive.keys(best), pl.read_parquet(best).filter(repeat=0)["setting"][0]
     one, at = kind(cell["features"]), {axis: cell.get(axis) for axis in ("pooling", "threshold")}
     files = features[paths.source(one.name, (cell[axis] for axis in one.place))]
     loaded, how = one.load(Stored(examples, files, cell), at["pooling"]), probe_kind(cell["probe"])
@@ -65,6 +63,8 @@ def _of_best(task: Task, examples: Path, scores: list[str], features: dict[str, 
 def most_telling(probe: TreeProbe, matrix_EK: Features, label_E: np.ndarray, number_J: np.ndarray) -> pl.DataFrame:
     """A row per class and column, of the `LISTED` columns of the largest mean |SHAP value|: over all classes, or there.
 
+    Columns that the trees never ask for are not listed.
+
     Args:
         matrix_EK: what the probe is given of the examples to explain; label_E are their class numbers.
         number_J: the number of each column that the probe reads.
@@ -76,7 +76,7 @@ def most_telling(probe: TreeProbe, matrix_EK: Features, label_E: np.ndarray, num
         total_CJ += values_ECJ.sum(axis=0)
         np.add.at(own_CJ, label_E[rows], values_ECJ[np.arange(len(values_ECJ)), label_E[rows]])
     of_C = np.bincount(label_E, minlength=classes)[:, None]
-    rank = pl.col("absolute_shap").rank("ordinal", descending=True)
+    rank = pl.col("absolute_shap").rank("ordinal", descending=True).cast(pl.Int64)
     every = pl.DataFrame(
         {
             "class": np.repeat(probe.classes, columns),
@@ -85,14 +85,14 @@ def most_telling(probe: TreeProbe, matrix_EK: Features, label_E: np.ndarray, num
             "shap": _means(own_CJ, of_C),
             "shap_others": _means(total_CJ - own_CJ, len(label_E) - of_C),
         }
-    ).with_columns(rank_shap_in_class=rank.over("class").cast(pl.Int64))
+    ).with_columns(rank_shap_in_class=rank.over("class"))
     together = every.group_by("latent", maintain_order=True).agg(pl.col("absolute_shap").mean())
-    ranked = every.join(together.select("latent", rank_shap=rank.cast(pl.Int64)), on="latent", maintain_order="left")
-    listed = (pl.col("rank_shap") <= LISTED) | (
-        (pl.col("rank_shap_in_class") <= LISTED) & (pl.col("absolute_shap") > 0)
+    used = together.with_columns(rank_shap=rank).filter(pl.col("absolute_shap") > 0).select("latent", "rank_shap")
+    listed = every.join(used, on="latent", maintain_order="left").filter(
+        (pl.col("rank_shap") <= LISTED) | ((pl.col("rank_shap_in_class") <= LISTED) & (pl.col("absolute_shap") > 0))
     )
     columns = ("class", "latent", "rank_shap", "rank_shap_in_class", "absolute_shap", "shap", "shap_others")
-    return ranked.filter(listed).select(columns).sort("rank_shap", maintain_order=True)
+    return listed.select(columns).sort("rank_shap", maintain_order=True)
 
 
 def _means(sums_CJ: np.ndarray, of_C: np.ndarray) -> pl.Series:

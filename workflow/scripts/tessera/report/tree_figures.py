@@ -44,6 +44,6 @@ def _bars(axis: plt.Axes, cell: pl.DataFrame, colour: str) -> None:
     axis.set_yticks(range(len(columns)), columns["latent"])
     axis.set_ylim(len(columns) - 0.4, -0.6)
     axis.set_xlabel(f"mean |SHAP value| [{PROBES[place['probe']].trees}]")
-    where = " ".join(str(place[key]) for key in AXES if place[key] is not None)
+    where = "/".join(str(place[key]) for key in AXES if place[key] is not None)
     title = f"{KINDS[place['features']].title}, {PROBES[place['probe']].title}\n{where}"
     axis.set_title(title, loc="left", parse_math=False)
