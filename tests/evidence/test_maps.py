@@ -22,6 +22,6 @@ def test_each_map_shows_what_its_space_tells(tmp_path):
     found = maps(place)
     assert found.columns == ["example", "split", "label", "map", "x", "y"] and len(found) == 2 * 120
     assert found["x"].is_finite().all() and found["y"].is_finite().all()
-    assert told_by_neighbours(found.filter(map=LATENTS)) > 0.85  # of whom .97 fire the planted latent
+    assert told_by_neighbours(found.filter(map=LATENTS)) > 0.8  # of whom .97 fire the planted latent
     assert told_by_neighbours(found.filter(map=HIDDEN)) < 0.75  # noise
     assert maps(place).equals(found)
