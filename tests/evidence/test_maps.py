@@ -25,3 +25,14 @@ def test_each_map_shows_what_its_space_tells(tmp_path):
     assert told_by_neighbours(found.filter(map=LATENTS)) > 0.8  # of whom .97 fire the planted latent
     assert told_by_neighbours(found.filter(map=HIDDEN)) < 0.75  # noise
     assert maps(place).equals(found)
+
+
+def test_a_map_has_no_further_test_set(tmp_path):
+    labels = ["a", "b"] * 30
+    place = make_place(tmp_path, labels, random_acts(60, seed=0))
+    place.frame = place.frame.with_columns(
+        split=pl.when(pl.col("example") < 10).then(pl.lit("abroad")).otherwise("split")
+    )
+    place.task = place.task_of(0)
+    found = maps(place)
+    assert {*found["split"]} == {"train", "test"} and len(found) == 2 * 50 and found["example"].min() == 10

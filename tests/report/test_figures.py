@@ -183,3 +183,19 @@ def test_signs_of_formulas_in_labels_and_tokens_stay_signs():
 def test_no_latent_to_show_is_said():
     figure = evidence_figures.contributions(shown().clear())
     assert "no latent" in figure.axes[0].get_title(loc="left")
+
+
+def test_a_map_tells_every_class_apart_and_the_test_split():
+    names = [f"${number}" for number in range(10)]
+    rows = [
+        {"map": title, "label": name, "split": split, "x": 0.0, "y": 1.0}
+        for title in ("SAE latents", "hidden states")
+        for name in names
+        for split in ("train", "test")
+    ]
+    figure = evidence_figures.maps(pl.DataFrame(rows))
+    assert {*names} <= {*texts(figure)}
+    for axis in figure.axes:
+        drawn = [(dots.get_edgecolor().tobytes(), dots.get_paths()[0].vertices.tobytes()) for dots in axis.collections]
+        assert len({*drawn}) == len(names)
+        assert all(dots.get_facecolor()[:, 3].tolist() == [1, 0] for dots in axis.collections)

@@ -20,7 +20,7 @@ LATENTS, HIDDEN = "SAE latents", "hidden states"
 
 
 def maps(place: Place) -> pl.DataFrame:
-    """A row per example and map: example, split, label, map, x, y.
+    """A row per example of training and test, and map: example, split, label, map, x, y.
 
     Of the latents, the matrix that the probe of the best cell sees, by cosine; of the hidden states, their mean over
     tokens (before the answer, where that cell reads there), standardised, by distance.
@@ -29,13 +29,14 @@ def maps(place: Place) -> pl.DataFrame:
     hidden_ED = place.hidden(BEFORE_ANSWER if decision.cell["pooling"] == BEFORE_ANSWER else "mean")
     matrices = {
         LATENTS: (decision.matrix(read_features(place.pooled(decision), place.width)), "cosine"),
-        HIDDEN: (Standardised(hidden_ED).apply(hidden_ED), "euclidean"),
+        HIDDEN: (Standardised(hidden_ED[task.train_E]).apply(hidden_ED), "euclidean"),
     }
-    rows = task.examples.select("example", "split", "label")
+    shown_E = np.isin(task.split_E, ("train", "test"))  # a further test set may lie apart as a whole
+    rows = task.examples.filter(shown_E).select("example", "split", "label")
     return pl.concat(
         rows.with_columns(map=pl.lit(name), x=pl.Series(place_E2[:, 0]), y=pl.Series(place_E2[:, 1]))
         for name, (matrix_EK, metric) in matrices.items()
-        for place_E2 in [plane(matrix_EK, metric, task.seed)]
+        for place_E2 in [plane(matrix_EK[shown_E], metric, task.seed)]
     )
 
 

@@ -61,11 +61,13 @@ def maps(places: pl.DataFrame) -> plt.Figure:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, COLUMN))
         for axis, title in zip(axes, places["map"].unique(maintain_order=True), strict=True):
-            for name, (colour, _) in zip(names, map(look, range(len(names))), strict=False):
-                rows = places.filter(pl.col("map") == title, pl.col("label") == name)
-                tests = (rows["split"] != "train").to_numpy()
-                face = [colour if not test else "none" for test in tests]
-                axis.scatter(rows["x"], rows["y"], s=8, lw=0.6, edgecolors=colour, facecolors=face, label=name)
+            for number, name in enumerate(names):
+                colour, marker = look(number)
+                rows = places.filter(map=title, label=name)
+                face = np.where(rows["split"] == "train", colour, "none").tolist()
+                axis.scatter(
+                    rows["x"], rows["y"], s=8, lw=0.6, edgecolors=colour, facecolors=face, marker=marker, label=name
+                )
             axis.set_title(title)
             axis.set_xticks([])
             axis.set_yticks([])
@@ -73,7 +75,9 @@ def maps(places: pl.DataFrame) -> plt.Figure:
             axis.set_ylabel("UMAP 2")
         if len(names) <= MOST_NAMED:
             handles, labels = axes[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+            legend = figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+            for text in legend.get_texts():
+                text.set_parse_math(False)
     return figure
 
 
