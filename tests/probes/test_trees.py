@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from probes.test_kinds import task_of
+from probes.test_probe_kinds import task_of
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import f1_score
 from sklearn.tree import DecisionTreeClassifier

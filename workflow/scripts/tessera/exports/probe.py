@@ -175,13 +175,11 @@ class ExportedProbe:
             encoder=encoder,
         )
         probe = LinearProbe(
-            self.classes,
-            tensors["weights"].astype(np.float64),
-            tensors["intercept"].astype(np.float64),
+            classes=self.classes,
+            weights_CK=tensors["weights"].astype(np.float64),
+            intercept_C=tensors["intercept"].astype(np.float64),
             C=about["C"],
-            C_at_edge=False,
             cv_macro_f1=about["cv_macro_f1"],
-            converged=True,
         )
         space = Thresholding(about["tau"], tensors["latents"], tensors["scales"])
         return Scoring(KINDS["sae"], cell, cell["pooling"], reader, space, probe)

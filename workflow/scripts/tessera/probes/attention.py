@@ -6,7 +6,7 @@ without dropout, tanh and MLP). Of a text whose tokens have the states x_t
     decision = intercept + Σ_h Σ_t softmax_t(query_h · x_t + slope_h · position_t) (value_h · x_t)
 
 one per class, or one of two; intercepts of values add up to one. Penalty and classes are those of the logistic
-regression (mean log loss, classes weighing alike, + |query, slope, value|² / (2 C E)), which it is, of mean tokens,
+regression (mean log loss, classes weighing alike, + `|query, slope, value|² / (2 C E)`), which it is, of mean tokens,
 where queries and slopes are zero. The objective is not convex: see `heads.path` for where its optimum is sought.
 """
 

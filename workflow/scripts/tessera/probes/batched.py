@@ -1,7 +1,7 @@
 """L2 logistic regressions, many at once, by L-BFGS in torch: all penalties of several folds are one batch.
 
 The objective is that of scikit-learn's `LogisticRegression(C=C, class_weight="balanced")`, whose lbfgs solver minimises
-the weighted mean of the examples' log loss plus |weights|² / (2 C E), intercepts free, softmax over all classes (over
+the weighted mean of the examples' log loss plus `|weights|² / (2 C E)`, intercepts free, softmax over all classes (over
 one row of weights for two). It has one optimum, so any solver finds the same probe; this one goes nearer to it
 (`TOLERANCE`) than the CPU's does.
 

@@ -143,7 +143,7 @@ class Reading:
 
 
 class Objective(Reading):
-    """Mean log loss, classes weighing alike, + |query, slope, value|² / (2 C E); intercepts are free."""
+    """Mean log loss, classes weighing alike, + `|query, slope, value|² / (2 C E)`; intercepts are free."""
 
     def __init__(self, tokens: TokenStates, label_E: np.ndarray, classes: int, device: str):
         super().__init__(tokens, classes, device)
