@@ -61,7 +61,7 @@ def _of_best(task: Task, examples: Path, scores: list[str], features: dict[str, 
 
 
 def most_telling(probe: TreeProbe, matrix_EK: Features, label_E: np.ndarray, number_J: np.ndarray) -> pl.DataFrame:
-    """A row per class and column, of the `LISTED` columns of the largest mean absolute SHAP value: over all classes, or there.
+    """A row per class and column, of the `LISTED` columns of the largest mean absolute SHAP value, over all or there.
 
     Columns that the trees never ask for are not listed.
 
