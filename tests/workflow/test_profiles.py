@@ -56,7 +56,7 @@ def test_cheap_jobs_share_a_slurm_job():
 def test_a_retry_asks_for_more(rule):
     of_kind = r"(\d+|probe_kind\(probe\)\.\w+)"
     asked = r"( +\*\*cells\.gpu.*\n)?"
-    asked += rf" +mem_mb=grows\({of_kind}\),\n +runtime=grows\({of_kind}( \* STUDY.repeats)?\),\n"
+    asked += rf" +mem_mb=grows\({of_kind}\),\n +runtime=grows\({of_kind}( \* STUDY.repeats)?( \* len\(.+\))?\),\n"
     assert re.search(rf"resources:\n{asked}", RULES[rule])
     assert "retries" not in RULES[rule]
 

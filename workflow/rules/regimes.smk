@@ -20,8 +20,8 @@ for name, probe in regimes.fits(STUDY):
             f"../../envs/{cells.environment(STUDY, name, probe)}.yaml"
         resources:
             **cells.gpu(STUDY, probe),
-            mem_mb=grows(4000),
-            runtime=grows(120 * STUDY.repeats),
+            mem_mb=grows(probe_kind(probe).memory),
+            runtime=grows(probe_kind(probe).minutes * STUDY.repeats * len(regimes.levels(STUDY))),
         params:
             kind=name,
             probe=probe,
