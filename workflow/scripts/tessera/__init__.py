@@ -39,7 +39,7 @@ VERSIONS = {
     "recovery": 1,
     "tables": 8,
     "claims": 4,
-    "figures": 5,
+    "figures": 6,
     "pages": 2,
     "explorer": 1,
 }

@@ -62,7 +62,7 @@ class Effect:
         """Degrees of freedom."""
         if not np.isfinite(self.error):
             return 1.0
-        known = [part for part in self.parts if part.variance > 0]
+        known = [part for part in self.parts if part.variance > ROUNDING**2]
         shares = sum(part.variance**2 / part.freedom for part in known)
         return sum(part.variance for part in known) ** 2 / shares if known else 1.0
 

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 
 from tessera.report.colours import COLOURS
-from tessera.report.style import COLUMN, STYLE, bars, looks
+from tessera.report.style import COLUMN, STYLE, bars, legend_of, looks
 from tessera.results.contestants import ALL, THESE, present
 
 VERDICTS = {"holds": COLOURS[2], "undecided": "0.6", "fails": COLOURS[1]}
@@ -74,7 +74,7 @@ def search(table: pl.DataFrame) -> plt.Figure:
     score to the size of its search.
     """
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(COLUMN, 2.2))
+        figure, axis = plt.subplots(figsize=(COLUMN, 2.5))
         for name, (colour, marker) in looks(present(table["contestant"])).items():
             mine = table.filter(contestant=name)
             points = (
@@ -86,7 +86,7 @@ def search(table: pl.DataFrame) -> plt.Figure:
         axis.set_xlabel("cells searched")
         axis.set_ylabel(f"expected macro F1 (mean of {table['data'].n_unique()} sets)")
         axis.xaxis.set_major_formatter("{x:g}")
-        figure.legend(loc="outside right", frameon=False)
+        legend_of(figure)
     return figure
 
 

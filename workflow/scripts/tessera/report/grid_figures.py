@@ -10,7 +10,7 @@ import polars as pl
 from tessera.features.pooling import pooling_order
 from tessera.features.registry import KINDS
 from tessera.probes.registry import LOGISTIC
-from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, look, looks
+from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, legend_of, look, looks
 from tessera.results.contestants import CONTESTANTS, CONTROLS, present
 from tessera.study.grid import parse_width, threshold_order
 
@@ -176,5 +176,5 @@ def baselines(best: pl.DataFrame) -> plt.Figure:
             axis.axhline(number - 0.5, color="0.9", lw=0.5, zorder=0)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_xlabel("macro F1 on test examples, 95 % interval")
-        figure.legend(loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0, handletextpad=0.3)
+        legend_of(figure)
     return figure

@@ -28,6 +28,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 F1 = "macro F1 on the test split"
+SHORT, LINE = 18, 0.14  # a name of which three fit beside each other; inches of a line of a legend
 
 
 def look(number: int) -> tuple[str, str]:
@@ -47,6 +48,16 @@ def save(figure: plt.Figure, pdf: Path, png: Path) -> None:
         with plt.rc_context(STYLE), atomic(path) as part:
             figure.savefig(part, format=path.suffix[1:], metadata=metadata)
     plt.close(figure)
+
+
+def legend_of(figure: plt.Figure) -> None:
+    """The legend of contestants above a figure, in as many columns as their names leave room for; the figure grows."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    columns = 3 if max(map(len, labels)) <= SHORT else 2
+    figure.set_figheight(figure.get_figheight() + LINE * max(0, -(-len(labels) // columns) - 3))
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=columns, frameon=False, columnspacing=1.0, handletextpad=0.3
+    )
 
 
 def hide_beyond(axes: np.ndarray, number: int) -> None:
