@@ -14,7 +14,7 @@ from tessera.base.files import write_parquet
 from tessera.examples.regimes import REGIMES, in_regime
 from tessera.examples.splits import assign_parts
 from tessera.probes.regimes import regime_cells, tasks_of
-from tessera.probes.registry import LOGISTIC
+from tessera.probes.registry import LOGISTIC, PROBES
 from tessera.probes.task import Task, probe_cells
 
 SETTINGS = {"seed": 0, "folds": 4, "resamples": 100, "C": [0.01, 0.1, 1.0]}
@@ -108,7 +108,7 @@ def test_nothing_is_chosen_on_tests_or_on_what_is_left_out(regime):
 def test_labels_that_are_wrong_in_half_of_all_cases_tell_nothing(probe):
     label_E, hidden_ED = direction(500, 8, 3.0)
     frame = frame_of(label_E, 300)
-    assert scores_of(frame, hidden_ED, probe=probe)["accuracy"].mean() > 0.75  # of a tree the least
+    assert scores_of(frame, hidden_ED, probe=probe)["accuracy"].mean() > (0.75 if PROBES[probe].trees else 0.9)
     tasks = [Task(frame, **SETTINGS | {"seed": seed}, regime=("noise", 0.5)) for seed in range(16)]
     accuracy_R = np.array([fitted(task, hidden_ED, probe).scores["accuracy"][0] for task in tasks])
     assert abs(accuracy_R.mean() - 0.5) < 3 * accuracy_R.std(ddof=1) / 16**0.5

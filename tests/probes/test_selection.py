@@ -1,14 +1,18 @@
 """Feature selection: what it ranks, and that it never sees the rows it is tested on."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse as sp
+import yaml
 from probes.asis import as_folds, folds_of, run
 from sklearn.feature_selection import SelectKBest, f_classif
 from tessera.probes.selection import METHODS, Selected, select
 from tessera.probes.task import Task
-from tessera.study.grid import parse_selection
+from tessera.study.config import SCHEMA
+from tessera.study.grid import SELECTIONS, parse_selection
 
 SETTINGS = {"seed": 0, "folds": 4, "resamples": 20, "C": [0.01, 1.0]}
 
@@ -156,3 +160,9 @@ def test_coefficients_name_the_selected_latents():
 def test_other_selections_are_refused(wrong):
     with pytest.raises(ValueError, match="allowed: none, difference-K, relative-K"):
         parse_selection(wrong)
+
+
+def test_every_ranking_is_named_and_can_be_asked_for_in_a_config():
+    asked = yaml.safe_load(SCHEMA.read_text())["properties"]["grid"]["properties"]["selections"]["items"]["pattern"]
+    assert {*METHODS} == {*SELECTIONS}
+    assert all(re.match(asked, f"{method}-8") and parse_selection(f"{method}-8") == (method, 8) for method in METHODS)

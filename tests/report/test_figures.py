@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from tessera.report import claim_figures, evidence_figures, grid_figures, regime_figures, transfer_figures
 from tessera.results.contestants import ALL
+from tessera.study.grid import SELECTIONS
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,24 @@ def transferred():
                 about["condition"] = "native" if source == target else "source"
                 rows.append(place | about | interval(0.8 if source == target else 0.6 - 0.1 * number))
     return pl.DataFrame(rows)
+
+
+def test_every_ranking_has_a_line_of_its_own_among_selections():
+    rows = [
+        {
+            "features": "sae",
+            "probe": "logistic",
+            "split": "test",
+            "data": "d",
+            "threshold": "none",
+            "frozen": None,
+            "control": False,
+        }
+        | {"selection": f"{method}-{k}", "cv_macro_f1": 0.5, "macro_f1": 0.5}
+        for method in SELECTIONS
+        for k in (1, 8)
+    ]
+    assert {*SELECTIONS.values()} <= {*texts(grid_figures.selection(pl.DataFrame(rows)))}
 
 
 def test_the_gap_is_the_mean_of_its_cells():

@@ -33,7 +33,7 @@ VERSIONS = {
     "curves": 1,
     "exports": 1,
     "neuronpedia": 1,
-    "evidence": 1,
+    "evidence": 2,
     "writes": 1,
     "ablations": 2,
     "recovery": 1,

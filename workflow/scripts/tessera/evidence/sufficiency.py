@@ -17,7 +17,7 @@ from tessera.probes.fit import fit_at
 from tessera.probes.fitted import LinearProbe
 from tessera.probes.influence import macro_f1, summed
 from tessera.probes.metrics import LEVEL
-from tessera.probes.selection import METHODS
+from tessera.probes.selection import order
 from tessera.probes.task import Task
 from tessera.probes.verdicts import Effect, Scored, contrast
 
@@ -36,12 +36,16 @@ CURVES = {
 
 @dataclass
 class Basis:
-    """Columns that a probe of some C can read, on all rows of a task, and their order: the most important first."""
+    """Columns that a probe of some C can read, on all rows of a task, and their order: the most important first.
+
+    scale_K: what the columns were divided by, where they were.
+    """
 
     task: Task
     matrix_EK: Features
     C: float
     probe: LinearProbe
+    scale_K: np.ndarray | None = None
 
     @cached_property
     def train_EK(self) -> Features:
@@ -102,7 +106,8 @@ def most_telling(train_EK: Features, label_E: np.ndarray, probe: LinearProbe) ->
 
 def basis_of_latents(task: Task, decision: Decision, features_EW: sp.csr_array) -> Basis:
     """The latents of a decision."""
-    return Basis(task, decision.matrix(features_EW), decision.probe.C, decision.probe)
+    scale_K = decision.thresholding.scale_K
+    return Basis(task, decision.matrix(features_EW), decision.probe.C, decision.probe, scale_K)
 
 
 def basis_of_directions(task: Task, hidden_ED: np.ndarray, C: float) -> Basis:
@@ -182,8 +187,8 @@ def sufficiency(
 def _chosen(basis: Basis, ranking: str, size: int, draws: int) -> list[np.ndarray]:
     """The columns that a ranking puts first, per draw."""
     if ranking == "difference":
-        order_K = METHODS["difference"](basis.train_EK, basis.task.label_E[basis.task.train_E], size)
-        return [order_K[:size]]
+        label_E = basis.task.label_E[basis.task.train_E]
+        return [order("difference", basis.train_EK, label_E, size, basis.scale_K)[:size]]
     if ranking != "random":
         return [basis.order_K[:size]]
     rate_K = np.asarray((basis.train_EK != 0).mean(axis=0)).ravel()

@@ -67,16 +67,17 @@ def _without(examples: pl.DataFrame, left_out: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Regime:
-    """What changes a training split to a level, and the level that changes nothing."""
+    """What changes a training split to a level, the level that changes nothing, and what a level is."""
 
     change: Callable[..., pl.DataFrame]
     plain: float
+    level: str
 
 
 REGIMES = {
-    "scarcity": Regime(with_share, 1.0),
-    "imbalance": Regime(with_imbalance, 1.0),
-    "noise": Regime(with_noise, 0.0),
+    "scarcity": Regime(with_share, 1.0, "share of the training split"),
+    "imbalance": Regime(with_imbalance, 1.0, "rarest class / commonest class"),
+    "noise": Regime(with_noise, 0.0, "probability of a wrong label"),
 }
 
 

@@ -93,7 +93,8 @@ def summary(study: Study, tables: dict[str, Path]) -> tuple[dict, dict[str, pl.D
 
 def question(study: Study) -> str:
     """What the study asks, in one sentence."""
-    models = [model for model in study.models if model not in study.controls]
+    trained = {cell["model"]: None for cell in study.sae_cells() if cell["model"] not in study.controls}
+    models = [*trained] or [model for model in study.models if model not in study.controls]
     return (
         f"Which SAE features of {listed(models)} classify {listed(list(study.datasets))} best, and do they beat hidden "
         "states and bag-of-words?"

@@ -1,12 +1,13 @@
 """Fitted probes: what is left of a fit, and tells examples apart."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
 
 
 @dataclass(kw_only=True)
-class Probe:
+class Probe(ABC):
     """A fitted probe.
 
     columns_K: the columns of the features that it uses, where they were selected.
@@ -21,9 +22,9 @@ class Probe:
     converged: bool = True
     columns_K: np.ndarray | None = None
 
+    @abstractmethod
     def probabilities(self, features_EK) -> np.ndarray:
         """Class probabilities [E, C]."""
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True)

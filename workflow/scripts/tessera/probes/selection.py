@@ -44,9 +44,9 @@ def select(
     orders: dict[str, list[np.ndarray]] = {method: [] for method in most}
     for fold in folds if most else ():
         for method, k in most.items():
-            orders[method].append(_order(method, fold.inside_EK, fold.label_E, k, fold.scale_K))
+            orders[method].append(order(method, fold.inside_EK, fold.label_E, k, fold.scale_K))
     for method, k in most.items():
-        orders[method].append(_order(method, train_EK, label_E, k, scale_K))
+        orders[method].append(order(method, train_EK, label_E, k, scale_K))
     chosen: dict[str, Selected | None] = {}
     for selection, (method, k) in wanted.items():
         columns = [np.sort(order[:k]) for order in orders.get(method, [])]
@@ -54,7 +54,7 @@ def select(
     return chosen
 
 
-def _order(method: str, train_EK, label_E: np.ndarray, k: int, scale_K: np.ndarray | None) -> np.ndarray:
+def order(method: str, train_EK, label_E: np.ndarray, k: int, scale_K: np.ndarray | None) -> np.ndarray:
     """Columns, best first; the difference of means is that of the pooled values, before they were scaled."""
     if method == "difference" and scale_K is not None:
         train_EK = sp.csr_array(train_EK.multiply(scale_K)) if sp.issparse(train_EK) else train_EK * scale_K

@@ -12,10 +12,9 @@ from tessera.features.registry import KINDS
 from tessera.probes.registry import LOGISTIC
 from tessera.report.style import COLUMN, F1, STYLE, bars, hide_beyond, legend_of, look, looks
 from tessera.results.contestants import CONTESTANTS, CONTROLS, present
-from tessera.study.grid import parse_width, threshold_order
+from tessera.study.grid import SELECTIONS, parse_width, threshold_order
 
 SAE = CONTESTANTS[KINDS["sae"].title]
-SELECTIONS = {"difference": "mean difference", "anova": "ANOVA F", "correlation": "correlation", "l1": "L1 path"}
 
 
 def layer_width(scores: pl.DataFrame) -> plt.Figure:

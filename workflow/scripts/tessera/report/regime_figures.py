@@ -6,15 +6,10 @@ import matplotlib.pyplot as plt
 import polars as pl
 
 from tessera.examples.regimes import REGIMES
-from tessera.report.style import COLUMN, F1, STYLE, hide_beyond, looks
+from tessera.report.style import COLUMN, F1, STYLE, hide_beyond, legend_of, looks
 from tessera.results.contestants import CONTROLS, present
 from tessera.results.regime_tables import PLAIN
 
-LEVELS = {
-    "scarcity": "share of the training split",
-    "imbalance": "rarest class / commonest class",
-    "noise": "probability of a wrong label",
-}
 SHIFT, TESTED = "shifted test sets", "tested on"
 
 
@@ -31,7 +26,7 @@ def regimes(table: pl.DataFrame) -> plt.Figure:
         rows = tests.filter(regime=name)
         levels = {f"{REGIMES[name].plain:g}": plain}
         levels |= {f"{level:g}": rows.filter(level=level) for level in rows["level"].unique(maintain_order=True)}
-        panels[name, LEVELS[name]] = levels
+        panels[name, REGIMES[name].level] = levels
     shifted = table.filter(pl.col("split") != "test", regime=PLAIN)
     if len(shifted):
         with_shifts = plain.filter(pl.col("data").is_in(shifted["data"].implode()))
@@ -39,7 +34,7 @@ def regimes(table: pl.DataFrame) -> plt.Figure:
     named = looks(present(table["contestant"]))
     with plt.rc_context(STYLE):
         rows = math.ceil(len(panels) / 2)
-        size = (COLUMN, 0.4 + 0.06 * len(named) + 1.4 * rows)
+        size = (COLUMN, 0.6 + 1.4 * rows)
         figure, axes = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
         for axis, ((title, label), levels) in zip(axes.flat, panels.items(), strict=False):
             for name, (colour, marker) in named.items():
@@ -52,8 +47,7 @@ def regimes(table: pl.DataFrame) -> plt.Figure:
             axis.set_xlabel(label)
         hide_beyond(axes, len(panels))
         figure.supylabel(f"{F1}, mean", fontsize=7)
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, columnspacing=1.0)
+        legend_of(figure)
     return figure
 
 

@@ -35,6 +35,14 @@ AXES = {
     "source": Axis(),
     "match": Axis(),
 }
+# How latents are ranked, of which a selection keeps the K best → its name in figures.
+SELECTIONS = {
+    "difference": "mean difference",
+    "relative": "relative mean difference",
+    "anova": "ANOVA F",
+    "correlation": "correlation",
+    "l1": "L1 path",
+}
 # What names a cell in a table: its kind of features, its place in the grid, its kind of probe, its data set.
 CELL = ["features", "model", "layer", "width", "pooling", "threshold", "selection", "probe", "data"]
 
@@ -94,8 +102,8 @@ def parse_selection(selection: str) -> tuple[str, int | None]:
     """
     if selection == "none":
         return "none", None
-    found = re.fullmatch(r"(difference|relative|anova|correlation|l1)-([1-9][0-9]*)", selection)
-    if not found:
-        allowed = "none, difference-K, relative-K, anova-K, correlation-K, l1-K"
+    found = re.fullmatch(r"([a-z0-9]+)-([1-9][0-9]*)", selection)
+    if not found or found[1] not in SELECTIONS:
+        allowed = ", ".join(["none", *(f"{method}-K" for method in SELECTIONS)])
         raise ValueError(f"{selection!r} is no selection; allowed: {allowed}")
     return found[1], int(found[2])

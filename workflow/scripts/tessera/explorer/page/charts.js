@@ -52,14 +52,18 @@ export function heat(x, y, value, { title, shown, tooltip, middle, scale = {}, s
 
 export const middleOf = values => (Math.min(...values) + Math.max(...values)) / 2;
 
-// A value with its interval, a row each: the rows have `label`, value, value_low and value_high.
+const [WIDE, NARROW, ROOM, CHARACTER] = [420, 240, 580, 6.4]; // pixels: of a plot, of plot and labels, of a letter
+
+// A value with its interval, a row each: the rows have `label`, value, value_low and value_high. Long labels take from
+// the plot, so that its right end, where the best stand, is in sight.
 export function intervals(rows, value, { title, zero = false, height = 20, colour, extra = [] }) {
   const y = { field: "label", type: "nominal", sort: null, title: null, axis: { labelLimit: 420 } };
   const x = field => ({ field, type: "quantitative", title, scale: { zero } });
   const tooltip = [{ field: "label" }, ...[value, `${value}_low`, `${value}_high`, ...extra].map(field => ({ field }))];
   const ink = colour ?? {};
+  const longest = Math.max(0, ...rows.map(row => String(row.label).length));
   return {
-    width: 420, height: { step: height },
+    width: Math.min(WIDE, Math.max(NARROW, ROOM - CHARACTER * longest)), height: { step: height },
     layer: [
       ...(zero ? [{ mark: { type: "rule", strokeDash: [3, 3] }, encoding: { x: { datum: 0 } } }] : []),
       { mark: { type: "rule", strokeWidth: 2 }, encoding: { y, x: x(`${value}_low`), x2: { field: `${value}_high` }, ...ink } },
