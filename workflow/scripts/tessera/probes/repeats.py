@@ -5,7 +5,7 @@ import polars as pl
 
 from tessera.examples.splits import TEST_PARTS
 from tessera.probes.metrics import LEVEL
-from tessera.probes.verdicts import OVERLAP, Effect, Part, of_draws, quantile
+from tessera.probes.verdicts import NORMAL, OVERLAP, Effect, Part, of_draws, quantile
 
 # Columns that are averaged, where they are there.
 MEANS = ("reliability", "cv_macro_f1", "density")
@@ -57,9 +57,9 @@ def _share(group: pl.DataFrame) -> float:
 def _metric(group: pl.DataFrame, metric: str, draws: int) -> dict[str, float]:
     """Value and interval of several rows, draws in order and repeats within them."""
     value_DR, low_DR, high_DR = (group[name].to_numpy().reshape(draws, -1) for name in _ends(metric))
-    repeats, share, normal = value_DR.shape[1], _share(group), quantile(LEVEL, np.inf)
+    repeats, share, normal = value_DR.shape[1], _share(group), quantile(LEVEL, NORMAL)
     one = ((high_DR - low_DR).mean() / 2 / normal) ** 2  # variance by the test examples of one repeat
-    parts = [Part(one * (1 / repeats + (1 - 1 / repeats) * share), np.inf)]
+    parts = [Part(one * (1 / repeats + (1 - 1 / repeats) * share), NORMAL)]
     if repeats > 1:
         beyond = max(0.0, value_DR.mean(axis=0).var(ddof=1) - one * (1 - share))
         parts.append(Part(beyond * (1 / repeats + OVERLAP), repeats - 1))
