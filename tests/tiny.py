@@ -53,12 +53,12 @@ TEMPLATES = {"bert": "[CLS] $A [SEP]", "gemma2": "<bos> $A", "llama": "<s> $A"}
 ADDED = {"bert": 2, "gemma2": 1, "llama": 1, "gpt2": 0, "gpt_neox": 0}  # special tokens per text
 
 
-def save_model(architecture: str, folder: Path, seed: int = 0, causal: bool = False, **changes) -> Path:
-    """Save a random model of `architecture`, its config changed, with its word-level tokenizer to `folder`.
+def save_model(architecture: str, folder: Path, seed: int = 0, causal: bool = False, tokenizer=None, **changes) -> Path:
+    """Save a random model of `architecture`, its config changed, with `tokenizer` (its word-level one) to `folder`.
 
     `causal`: with the head that predicts the next token.
     """
-    tokenizer = make_tokenizer(architecture)
+    tokenizer = tokenizer or make_tokenizer(architecture)
     config = make_config(architecture, tokenizer)
     config.update(changes)
     torch.manual_seed(seed)

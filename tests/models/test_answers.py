@@ -9,8 +9,6 @@ import torch
 from tessera.base.errors import TesseraError
 from tessera.examples.prompts import load_prompts
 from tessera.models.answers import _alike, _sequence, _tokenise, answer, joined
-from tessera.models.loading import load_model
-from transformers import AutoModelForCausalLM
 
 CAUSAL = ("llama", "gpt2", "gpt_neox", "gemma2")
 PROMPTS = ["the cat sat", "a small dog ran over", "old birds sing in the red morning while", "rain"]
@@ -19,13 +17,8 @@ CHOICES = [["the hill", "a river"], ["moon", "the red house near"], ["rain falls
 
 def causal(architecture, folder, tokenizer=None, **changes):
     """A random causal model of the architecture, with its head, and its own tokenizer if no other is given."""
-    tokenizer = tokenizer or tiny.make_tokenizer(architecture)
-    torch.manual_seed(0)
-    config = tiny.make_config(architecture, tokenizer)
-    config.update({"max_position_embeddings": 256})
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return load_model(tiny.identity(tiny.model_spec(folder, **changes)), causal=True)
+    tiny.save_model(architecture, folder, causal=True, tokenizer=tokenizer, max_position_embeddings=256)
+    return tiny.load(folder, causal=True, **changes)
 
 
 def prompts(**columns):

@@ -1,6 +1,5 @@
 """What a causal language model answers: the given choice that it takes for the likeliest."""
 
-import inspect
 import logging
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.models.chat import covering
-from tessera.models.forward import BATCH_TOKENS, Change, changed, in_batches
+from tessera.models.forward import BATCH_TOKENS, CONTENT, LAST, Change, in_batches, predict
 from tessera.models.text import TextModel, missing_bos, padded, special_ids
 
 logger = logging.getLogger("tessera")
@@ -22,10 +21,12 @@ def answer(
     max_tokens: int,
     budget: int | None = None,
     change: Change | None = None,
+    where: str = CONTENT,
 ) -> pl.DataFrame:
     """Answer `prompts` (as `load_prompts` gives them) with the choice of the largest log-probability per token.
 
-    A chat model answers in its template. `change` is of the prompts' content tokens, not of template or choice.
+    A chat model answers in its template. `change` is of the prompts' content tokens, not of template or choice; or
+    (`where` is last) of the last token in front of the choice, and of the choice's.
 
     Returns the prompts with the columns answer (the name of that choice; where the right one is known, correct or
     wrong), log_probability (mean over the choice's tokens, a list in the order of the choices), choice_tokens (their
@@ -37,6 +38,8 @@ def answer(
     counts_E = prompts["choices"].list.len().to_numpy()
     texts, choices = prompts["text"].to_list(), prompts["choices"].to_list()
     sequences, starts, cut, content = _tokenise(model, texts, choices, max_tokens)
+    if where == LAST:
+        content = [np.arange(len(ids)) >= start - 1 for ids, start in zip(sequences, starts, strict=True)]
     lengths = np.array([len(row) for row in sequences])
     score = np.empty(len(sequences))
     groups = _alike(sequences, None if change is None else content)
@@ -169,15 +172,11 @@ def _log_probabilities(
     group_N = np.repeat(np.repeat(np.arange(len(groups)), [len(rows) for rows in groups]), counts_R)
     token_N = torch.from_numpy(np.concatenate([sequences[row][starts[row] :] for row in rows_R]))
     before_N = np.concatenate([np.arange(starts[row], len(sequences[row])) for row in rows_R]) - 1
-    kept = np.unique(before_N)  # logits of a whole vocabulary are large: only where a choice's token comes next
+    kept = np.unique(before_N)  # where a choice's token comes next
     options = {"input_ids": ids_BT.to(model.device), "attention_mask": mask_BT.to(model.device), "use_cache": False}
-    if "logits_to_keep" in inspect.signature(model.module.forward).parameters:
-        options["logits_to_keep"] = torch.from_numpy(kept).to(model.device)
-    else:
-        kept = np.arange(longest)
     asked_P2, asked_N = np.unique(np.stack([group_N, np.searchsorted(kept, before_N)]), axis=1, return_inverse=True)
-    with torch.inference_mode(), changed(model, change, content_BT):
-        logits_BKV = model.module(**options).logits
+    with torch.inference_mode():
+        logits_BKV = predict(model, options, change, content_BT, kept).logits
         logits_PV = logits_BKV[asked_P2[0], asked_P2[1]].float()  # choices share places
         log_N = logits_PV[asked_N, token_N.to(model.device)] - logits_PV.logsumexp(dim=1)[asked_N]
     log_N = log_N.cpu().numpy().astype(np.float64)

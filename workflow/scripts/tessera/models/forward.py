@@ -1,5 +1,6 @@
 """One forward pass per batch: what the SAEs of every layer read, caught by hooks on the model's blocks."""
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from transformers.utils import ModelOutput
 
 from tessera.base.errors import TesseraError
 from tessera.models.text import TextModel, Tokens
@@ -26,6 +28,8 @@ MLP = ("mlp", "feed_forward", "ffn")
 NORM_OF_ADDED = {"attn_out": "post_attention_layernorm", "mlp_out": "post_feedforward_layernorm"}
 NORM_BEFORE_MLP = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
 Result = TypeVar("Result")
+# Which tokens a change is of. The last one: of a prompt and of each token written behind it.
+CONTENT, ALL, LAST = "content", "all", "last"
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Batch:
 class Change:
     """What takes the place of the state at `hook` of a layer: `of(state_BTD, content_BT)`, a new tensor.
 
-    content_BT: the content tokens of the batch.
+    content_BT: the content tokens of the batch; while text is generated, those of its tokens that are to be changed.
     """
 
     layer: int
@@ -161,6 +165,32 @@ def run(model: TextModel, arguments: dict[str, torch.Tensor], hooks: dict[int, s
         for handle in handles:
             handle.remove()
     return caught
+
+
+def predict(
+    model: TextModel,
+    arguments: dict,
+    change: Change | None,
+    content_BT: np.ndarray,
+    columns: np.ndarray | None = None,
+) -> ModelOutput:
+    """What a causal model makes of a batch with `change`: its output, with logits [B, K, V] of K `columns` (None: all).
+
+    Logits of a whole vocabulary are large: the others are not computed where the model can leave them out.
+
+    Raises:
+        TesseraError: the model has no head; or as of `changed`.
+    """
+    if columns is not None and "logits_to_keep" in inspect.signature(model.module.forward).parameters:
+        arguments = arguments | {"logits_to_keep": torch.from_numpy(columns).to(model.device)}
+        columns = None
+    with changed(model, change, content_BT):
+        output = model.module(**arguments)
+    if not hasattr(output, "logits"):
+        raise TesseraError(f"{type(model.module).__name__} has no head that predicts tokens; load it as a causal model")
+    if columns is not None:
+        output.logits = output.logits[:, columns]
+    return output
 
 
 @contextmanager

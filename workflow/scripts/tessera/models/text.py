@@ -219,3 +219,9 @@ def missing_bos(tokenizer) -> list[int]:
     """The BOS token, where `tokenizer` has one but does not put it in front by itself."""
     bos = tokenizer.bos_token_id
     return [] if bos is None or tokenizer("a")["input_ids"][:1] == [bos] else [bos]
+
+
+def added_behind(tokenizer) -> int:
+    """Number of special tokens (EOS, SEP) that `tokenizer` puts behind every text."""
+    ordinary_T = ~np.isin(tokenizer("a")["input_ids"], special_ids(tokenizer))
+    return int(ordinary_T[::-1].argmax())
