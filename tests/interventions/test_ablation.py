@@ -9,7 +9,9 @@ import torch
 from sae_lens import SAE, StandardSAE, StandardSAEConfig
 from tessera.activations.massive import is_massive
 from tessera.base.errors import TesseraError
-from tessera.interventions.ablation import Ablation, Latents
+from tessera.interventions.acting import acting
+from tessera.interventions.kinds import Added, Clamped, Nothing, Projected, Without
+from tessera.interventions.latents import Latents
 from tessera.models.forward import catch
 from tessera.models.text import tokenise
 from tessera.saes.preparing import prepare
@@ -36,6 +38,14 @@ def prepared(folder, model, hook="resid_post", layer=LAYER):
     return Latents(model, *files, (layer, hook))
 
 
+def change(latents, intervention, pool_massive=False):
+    return acting(latents.place, intervention, pool_massive=pool_massive)
+
+
+def without(latents, chosen=None, pool_massive=False):
+    return change(latents, Without(latents, chosen), pool_massive)
+
+
 @torch.inference_mode()
 def states(model, change=None, hooks=EVERY, texts=tiny.TEXTS):
     """The states of all texts at `hooks`, and the content tokens."""
@@ -58,10 +68,10 @@ def test_nothing_and_silent_latents_change_no_bit(model, tmp_path, hook):
     silent = np.setdiff1d(np.arange(WIDTH), found.latents)
     assert 0 < len(silent) < WIDTH
     plain, _ = states(model)
-    for ablation in (Ablation("nothing"), Ablation("latents", silent), Ablation("latents", np.array([], dtype=int))):
-        assert_same(states(model, latents.change(ablation, False))[0], plain)
-    loud = Ablation("latents", found.latents[:1])
-    assert not torch.equal(states(model, latents.change(loud, False))[0][3], plain[3])
+    still = (Nothing(), Without(latents, silent), Without(latents, np.array([], dtype=int)))
+    for intervention in (*still, Added(torch.zeros(1, tiny.HIDDEN))):
+        assert_same(states(model, change(latents, intervention))[0], plain)
+    assert not torch.equal(states(model, without(latents, found.latents[:1]))[0][3], plain[3])
 
 
 # SAELens
@@ -110,13 +120,12 @@ def by_hand(model, sae, chosen):
 
 @pytest.mark.parametrize("architecture", ["llama", "bert"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ablation", [Ablation("latents", CHOSEN), Ablation("all")], ids=["chosen", "all"])
-def test_latents_taken_out_equal_saelens_with_its_error_term(loaded, tmp_path, architecture, kind, ablation):
+@pytest.mark.parametrize("chosen", [CHOSEN, None], ids=["chosen", "all"])
+def test_latents_taken_out_equal_saelens_with_its_error_term(loaded, tmp_path, architecture, kind, chosen):
     model, (name, options) = loaded[architecture], kind
     folder = tiny.save_sae(tmp_path / "sae", name, width=WIDTH, **options)
-    change = prepared(folder, model).change(ablation, True)
-    chosen, sae = np.arange(WIDTH) if ablation.of is None else ablation.of, SAE.load_from_disk(folder)
-    (found, _), (plain, _) = states(model, change), states(model)
+    (found, _), (plain, _) = states(model, without(prepared(folder, model), chosen, True)), states(model)
+    chosen, sae = np.arange(WIDTH) if chosen is None else chosen, SAE.load_from_disk(folder)
     for expected in (by_saelens(model, sae, chosen), by_hand(model, SAE.load_from_disk(folder), chosen)):
         for layer in EVERY:
             torch.testing.assert_close(found[layer], expected[layer], rtol=1e-5, atol=1e-5)
@@ -133,7 +142,7 @@ def test_a_centred_sae_takes_out_what_it_saw(loaded, tmp_path):
     x_ND = plain[LAYER][content_BT]
     x_ND = x_ND - x_ND.mean(dim=1, keepdim=True)
     added = x_ND.norm(dim=1, keepdim=True) / tiny.HIDDEN**0.5 * (sae.encode(x_ND) @ sae.W_dec).detach()
-    found, _ = states(model, latents.change(Ablation("all"), True))
+    found, _ = states(model, without(latents, None, True))
     torch.testing.assert_close(found[LAYER][content_BT], plain[LAYER][content_BT] - added, rtol=1e-5, atol=1e-5)
 
 
@@ -154,8 +163,8 @@ def test_only_pooled_tokens_are_touched(loaded, tmp_path):
     handle = model.blocks[LAYER].register_forward_hook(sink)
     try:
         plain, content_BT = states(model, texts=texts)
-        few, many = latents.change(Ablation("all"), False), latents.change(Ablation("all"), True)
-        without, everywhere = (states(model, change, texts=texts)[0] for change in (few, many))
+        few, many = without(latents), without(latents, None, True)
+        less, everywhere = (states(model, one, texts=texts)[0] for one in (few, many))
     finally:
         handle.remove()
     state_ND = plain[LAYER][content_BT]
@@ -164,13 +173,13 @@ def test_only_pooled_tokens_are_touched(loaded, tmp_path):
     pooled_BT = content_BT.clone()
     pooled_BT[content_BT] = ~massive
     assert np.array_equal(few.of.pooled_BT, pooled_BT) and np.array_equal(many.of.pooled_BT, content_BT)
-    assert torch.equal((without[LAYER] != plain[LAYER]).any(dim=2), pooled_BT)
+    assert torch.equal((less[LAYER] != plain[LAYER]).any(dim=2), pooled_BT)
     assert torch.equal((everywhere[LAYER] != plain[LAYER]).any(dim=2), content_BT)
 
 
 def test_a_text_without_content_tokens_is_left_alone(loaded, tmp_path):
     latents = prepared(tiny.save_sae(tmp_path / "sae", "standard", width=WIDTH), loaded["llama"])
-    removal = latents.change(Ablation("all"), False).of
+    removal = without(latents).of
     state_BTD = torch.randn(3, 4, tiny.HIDDEN, generator=torch.Generator().manual_seed(0))
     content_BT = np.array([[True] * 4, [False] * 4, [False, True, True, False]])
     changed_BT = (removal(state_BTD, content_BT) != state_BTD).any(dim=2).numpy()
@@ -188,7 +197,9 @@ def test_a_direction_taken_out_leaves_none_of_it(loaded, tmp_path, hook):
     direction = np.random.default_rng(0).normal(size=tiny.HIDDEN)
     unit = torch.from_numpy(direction / np.linalg.norm(direction)).float()
     plain, content_BT = states(model, hooks={LAYER: hook})
-    found, _ = states(model, latents.change(Ablation("directions", direction[None]), True), {LAYER: hook})
+    found, _ = states(
+        model, change(latents, Projected.out_of(direction[None], tiny.HIDDEN, model.device), True), {LAYER: hook}
+    )
     before, after = plain[LAYER][content_BT], found[LAYER][content_BT]
     assert (before @ unit).abs().max() > 0.1 and (after @ unit).abs().max() < 1e-5
     torch.testing.assert_close(after, before - (before @ unit)[:, None] * unit, rtol=1e-5, atol=1e-5)
@@ -232,7 +243,7 @@ def planted(tmp_path_factory):
 
 def test_a_latent_that_a_later_block_copies_takes_the_copy_with_it(planted):
     plain, content_BT = states(planted.model)
-    found, _ = states(planted.model, planted.latents.change(Ablation("latents", np.array([0])), False))
+    found, _ = states(planted.model, without(planted.latents, np.array([0])))
     for layer in (2, 3):
         before, after = plain[layer][content_BT], found[layer][content_BT]
         assert (before @ planted.written).min() > 1 and (before @ planted.read).min() > 0.9
@@ -244,7 +255,7 @@ def test_a_latent_that_a_later_block_copies_takes_the_copy_with_it(planted):
 
 def test_a_latent_that_no_later_block_reads_takes_nothing_else_with_it(planted):
     plain, content_BT = states(planted.model)
-    found, _ = states(planted.model, planted.latents.change(Ablation("latents", np.array([1])), False))
+    found, _ = states(planted.model, without(planted.latents, np.array([1])))
     for layer in (1, 2, 3):
         before, after = plain[layer][content_BT], found[layer][content_BT]
         assert (before @ planted.unread).min() > 0.4
@@ -267,20 +278,30 @@ def test_latents_of_a_rare_architecture_cannot_be_taken_out(loaded, tmp_path, ar
 
 
 @pytest.mark.parametrize(
-    ("ablation", "message"),
+    ("make", "message"),
     [
-        (Ablation("latents", np.array([3, WIDTH])), r"^latent 96 is to be taken out of an SAE of 96 latents"),
         (
-            Ablation("directions", np.zeros((1, tiny.HIDDEN))),
+            lambda latents: Without(latents, np.array([3, WIDTH])),
+            r"^latent 96 is to be taken out of an SAE of 96 latents",
+        ),
+        (
+            lambda latents: Clamped(latents, np.array([WIDTH]), np.ones(1)),
+            r"^latent 96 is to be clamped in an SAE of 96 latents",
+        ),
+        (
+            lambda _: Projected.out_of(np.zeros((1, tiny.HIDDEN)), tiny.HIDDEN, torch.device("cpu")),
             r"^1 directions \(1, 32\) of rank 0 are to be taken out of 32",
         ),
-        (Ablation("directions", np.ones((2, 31))), r"^2 directions \(2, 31\) of rank 1 are to be taken out of 32"),
+        (
+            lambda _: Projected.out_of(np.ones((2, 31)), tiny.HIDDEN, torch.device("cpu")),
+            r"^2 directions \(2, 31\) of rank 1 are to be taken out of 32",
+        ),
     ],
 )
-def test_what_is_not_there_cannot_be_taken_out(loaded, tmp_path, ablation, message):
+def test_what_is_not_there_cannot_be_taken_out(loaded, tmp_path, make, message):
     latents = prepared(tiny.save_sae(tmp_path / "sae", "standard", width=WIDTH), loaded["llama"])
     with pytest.raises(TesseraError, match=message):
-        latents.change(ablation, False)
+        make(latents)
 
 
 def test_an_sae_of_another_place_or_size_is_refused(loaded, tmp_path):
@@ -288,6 +309,6 @@ def test_an_sae_of_another_place_or_size_is_refused(loaded, tmp_path):
     prepare(tiny.save_sae(tmp_path / "sae", "standard", width=48, d_in=16), *files, width=48, layer=LAYER)
     with pytest.raises(TesseraError, match=r"decoder: the SAE reads resid_post, a pass changes resid_pre$"):
         Latents(model, *files, (LAYER, "resid_pre"))
-    change = Latents(model, *files, (LAYER, "resid_post")).change(Ablation("all"), False)
-    with pytest.raises(TesseraError, match=r"^the SAE of layer 1 reads 16 dimensions, the model has 32 there"):
-        states(model, change)
+    small = Latents(model, *files, (LAYER, "resid_post"))
+    with pytest.raises(TesseraError, match=r"^an intervention in 16 dimensions, and the model has 32 there$"):
+        states(model, without(small))

@@ -6,7 +6,7 @@ import polars as pl
 import torch
 from tessera.base.script import script
 from tessera.examples.prompts import load_prompts
-from tessera.interventions.ablation import Latents
+from tessera.interventions.latents import Latents
 from tessera.interventions.shard import ablate, other_texts
 from tessera.models.loading import load_model
 from tessera.models.parts import has_head, local_folder

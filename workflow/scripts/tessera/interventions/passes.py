@@ -1,4 +1,4 @@
-"""Forward passes of a model with something taken out: its later hidden states, and how its predictions change."""
+"""Forward passes of a model with an intervention: its later hidden states, and how its predictions of texts move."""
 
 import logging
 from contextlib import ExitStack
@@ -13,42 +13,45 @@ import torch
 from tessera.activations.shards import check_finite, pool_hidden
 from tessera.base.errors import TesseraError
 from tessera.base.files import parquet_writer
-from tessera.interventions.ablation import Ablation, Latents
-from tessera.models.forward import BATCH_TOKENS, Batch, Change, changed, forward, in_batches
+from tessera.interventions.acting import acting
+from tessera.interventions.kinds import Intervention
+from tessera.models.forward import BATCH_TOKENS, CONTENT, Batch, Change, forward, in_batches, predict
 from tessera.models.text import Inputs, TextModel, Tokens, contents
 from tessera.study import paths
 
 logger = logging.getLogger("tessera")
+SUMS = {"tokens": pl.Int64, "kl": pl.Float64, "told": pl.Int64, "surprise": pl.Float64, "plain_surprise": pl.Float64}
 
 
-def take_out(
+def write_states(
     model: TextModel,
-    latents: Latents,
+    place: tuple[int, str],
     examples: pl.DataFrame,
-    ablations: dict[str, Ablation],
+    interventions: dict[str, Intervention],
     layers: list[int],
     out: Path,
     *,
     max_tokens: int,
     pool_massive: bool = False,
+    where: str = CONTENT,
     batch_tokens: int | None = None,
 ) -> None:
-    """Write into the folder `out`, of every named ablation and layer, hidden/set=S/layer=L.parquet, a row per example.
+    """Write into the folder `out`, of every named intervention and layer, hidden/set=S/layer=L.parquet.
 
-    These are the pooled residual streams after the blocks `layers` of `examples` (columns example, and text or image)
-    in a pass that takes the ablation out where the SAE of `latents` reads. The tokens are those pooled there without
-    it: content, and not massive unless `pool_massive`.
+    A row per example: the pooled residual streams after the blocks `layers` of `examples` (columns example, and text
+    or image) in a pass with the intervention at `place` (layer, hook). The tokens are those pooled there without it:
+    content, and not massive unless `pool_massive`.
 
     Raises:
         TesseraError: a layer lies before that place.
     """
-    if min(layers) < latents.place[0]:
-        raise TesseraError(f"layer {min(layers)} lies before layer {latents.place[0]}, where something is taken out")
+    if min(layers) < place[0]:
+        raise TesseraError(f"layer {min(layers)} lies before layer {place[0]}, where the state is changed")
     tokens = model.read(contents(examples), max_tokens=max_tokens)
     numbers = examples["example"].to_numpy()
-    changes = {name: latents.change(ablation, pool_massive) for name, ablation in ablations.items()}
-    for name, change in changes.items():
-        logger.info("without %s", name)
+    for name, intervention in interventions.items():
+        logger.info("with %s", name)
+        change = acting(place, intervention, pool_massive=pool_massive, where=where)
         files = {layer: out / paths.ABLATED.format(set=name, layer=layer) for layer in layers}
         _write_hidden(model, tokens, numbers, change, files, batch_tokens)
 
@@ -78,51 +81,54 @@ def _hidden(batch: Batch, layer: int, pooled_BT: np.ndarray, numbers: np.ndarray
 
 
 @torch.inference_mode()
-def divergence(
+def moved(
     model: TextModel,
-    latents: Latents,
     texts: list[str],
-    ablations: dict[str, Ablation],
+    changes: dict[str, Change],
     *,
     max_tokens: int,
-    pool_massive: bool = False,
     batch_tokens: int | None = None,
 ) -> pl.DataFrame:
-    """How far a causal model's predictions move: a row per ablation, set, texts, tokens and kl.
+    """How a causal model's predictions of texts move: a row per change and text.
 
-    kl: KL(plain ‖ ablated) of the next token in nats, the mean over the `tokens` content tokens of the texts.
+    Columns: set (the change), text (its number), tokens (content tokens), kl (KL(plain ‖ changed) of the next token,
+    summed over these, in nats), told (content tokens that have one in front), surprise and plain_surprise (−log
+    probability of these with the change and without, summed, in nats).
 
     Raises:
         TesseraError: the model has no head, or a prediction is not finite.
     """
-    changes = [latents.change(ablation, pool_massive) for ablation in ablations.values()]
     tokens = model.read(texts, max_tokens=max_tokens)
 
-    def work(examples: np.ndarray) -> list[float]:
-        inputs = model.inputs(tokens, examples)
-        plain_BTV = _logits(model, inputs, None)
-        return [_sum_of_kl(plain_BTV, _logits(model, inputs, change), inputs.content_BT) for change in changes]
+    def work(batch: np.ndarray) -> list[pl.DataFrame]:
+        inputs = model.inputs(tokens, batch)
+        plain_BTV = predict(model, inputs.arguments, None, inputs.content_BT).logits
+        found = []
+        for name, change in changes.items():
+            changed_BTV = predict(model, inputs.arguments, change, inputs.content_BT).logits
+            sums_BS = _sums(plain_BTV, changed_BTV, inputs)
+            about = pl.DataFrame({"set": [name] * len(batch), "text": batch})
+            found.append(about.hstack(pl.DataFrame(sums_BS, schema=SUMS, orient="row")))
+        return found
 
-    sums_S = np.sum([*in_batches(tokens.padded_E, batch_tokens or BATCH_TOKENS[model.device.type], work)], axis=0)
-    if not np.isfinite(sums_S).all():
+    parts = [*in_batches(tokens.padded_E, batch_tokens or BATCH_TOKENS[model.device.type], work)]
+    found = pl.concat([one for part in parts for one in part])
+    if not found.select(pl.col("kl", "surprise", "plain_surprise").is_finite().all()).row(0) == (True,) * 3:
         raise TesseraError("a prediction is not finite; set dtype: float32 for this model")
-    number = int(tokens.content_counts_E.sum())
-    return pl.DataFrame({"set": [*ablations], "texts": len(texts), "tokens": number, "kl": sums_S / number})
+    order = pl.DataFrame({"set": [*changes], "order": range(len(changes))})
+    return found.join(order, on="set").sort("order", "text").drop("order")
 
 
-def _logits(model: TextModel, inputs: Inputs, change: Change | None) -> torch.Tensor:
-    with changed(model, change, inputs.content_BT):
-        output = model.module(**inputs.arguments)
-    if not hasattr(output, "logits"):
-        raise TesseraError(f"{type(model.module).__name__} has no head that predicts tokens; load it as a causal model")
-    return output.logits
-
-
-def _sum_of_kl(plain_BTV: torch.Tensor, ablated_BTV: torch.Tensor, content_BT: np.ndarray) -> float:
-    """Text by text: in float32, a batch of a large vocabulary takes several GiB."""
-    total = 0.0
-    for plain_TV, ablated_TV, content_T in zip(plain_BTV, ablated_BTV, torch.from_numpy(content_BT), strict=True):
-        content_T = content_T.to(plain_TV.device)
-        log_p_NV, log_q_NV = (part_TV[content_T].float().log_softmax(dim=1) for part_TV in (plain_TV, ablated_TV))
-        total += torch.nn.functional.kl_div(log_q_NV, log_p_NV, reduction="sum", log_target=True).item()
-    return total
+def _sums(plain_BTV: torch.Tensor, changed_BTV: torch.Tensor, inputs: Inputs) -> list[tuple]:
+    """Values of SUMS, text by text: in float32, a batch of a large vocabulary takes several GiB."""
+    rows = []
+    for row, (plain_TV, changed_TV) in enumerate(zip(plain_BTV, changed_BTV, strict=True)):
+        content_T = inputs.content_BT[row]
+        log_TV, log_of_TV = (part_TV.float().log_softmax(dim=1) for part_TV in (plain_TV, changed_TV))
+        at_N = torch.from_numpy(np.flatnonzero(content_T)).to(log_TV.device)
+        kl = torch.nn.functional.kl_div(log_of_TV[at_N], log_TV[at_N], reduction="sum", log_target=True).item()
+        told_N = np.flatnonzero(content_T[1:])  # predicted by the token in front
+        ids_N = torch.from_numpy(inputs.ids_BT[row][told_N + 1]).to(log_TV.device)
+        surprise, plain = (-part[told_N, ids_N].sum().item() for part in (log_of_TV, log_TV))
+        rows.append((int(content_T.sum()), kl, len(told_N), surprise, plain))
+    return rows

@@ -6,9 +6,12 @@ import numpy as np
 import polars as pl
 
 from tessera.base.files import atomic, write_parquet
-from tessera.interventions.ablation import Ablation, Latents
-from tessera.interventions.passes import divergence, take_out
+from tessera.interventions.acting import acting
+from tessera.interventions.kinds import Intervention, Nothing, Projected, Without
+from tessera.interventions.latents import Latents
+from tessera.interventions.passes import moved, write_states
 from tessera.models.answers import answer
+from tessera.models.forward import Change
 from tessera.models.text import TextModel
 
 STEPS = 4  # later layers that are read, in about equal steps, the last among them
@@ -24,20 +27,21 @@ ANSWERS = {
 }
 
 
-def ablations_of(sets: pl.DataFrame) -> dict[str, Ablation]:
+def ablations_of(sets: pl.DataFrame, latents: Latents) -> dict[str, Intervention]:
     """Number of each set → what is taken out for it, from what `evidence.choice` chose."""
-    found = {}
+    found: dict[str, Intervention] = {}
     for number, one in enumerate(sets.iter_rows(named=True)):
         if one["directions"] is not None:
-            found[str(number)] = Ablation("directions", np.array(one["directions"]))
+            rows_ND, device = np.array(one["directions"]), latents.W_WD.device
+            found[str(number)] = Projected.out_of(rows_ND, latents.encoder.d_in, device)
         elif one["latents"] is not None:
-            found[str(number)] = Ablation("latents", np.array(one["latents"], dtype=np.int64))
+            found[str(number)] = Without(latents, np.array(one["latents"], dtype=np.int64))
         else:
-            found[str(number)] = Ablation(one["kind"])  # nothing, all
+            found[str(number)] = {"nothing": Nothing, "all": lambda: Without(latents)}[one["kind"]]()
     return found
 
 
-def other_texts(files: list[str], *, seed: int, shard: int, shards: int) -> list[str]:
+def other_texts(files: list[str], *, seed: int, shard: int = 0, shards: int = 1) -> list[str]:
     """A shard's part of up to OTHERS texts of other examples, drawn once for all shards."""
     parts = [pl.read_parquet(file, columns=["text"]) for file in files]
     texts = pl.concat([pl.DataFrame(schema={"text": pl.String}), *parts])["text"].unique(maintain_order=True)
@@ -61,34 +65,42 @@ def ablate(
     max_tokens: int,
     pool_massive: bool,
 ) -> None:
-    """Write the folder `out`: hidden states (`passes.take_out`), divergence.parquet, answers.parquet.
+    """Write the folder `out`: hidden states (`passes.write_states`), divergence.parquet, answers.parquet.
 
     All examples are read as they are, those of the test split without each set. `others`: texts whose next-token
     predictions are compared, of a model with a head. `prompts`: of the data set, where the model answered them; those
     of the test split are answered without each set too.
     """
-    ablations, options = ablations_of(sets), {"max_tokens": max_tokens, "pool_massive": pool_massive}
-    plain = {name for name, one in ablations.items() if one.kind == "nothing"}
+    ablations, place = ablations_of(sets, latents), latents.place
+    plain = {name: one for name, one in ablations.items() if isinstance(one, Nothing)}
     taken = {name: one for name, one in ablations.items() if name not in plain}
-    layers, test = later(latents.place[0], len(model.blocks)), examples.filter(split="test")
+    changes = {name: acting(place, one, pool_massive=pool_massive) for name, one in taken.items()}
+    layers, test = later(place[0], len(model.blocks)), examples.filter(split="test")
     with atomic(out) as part:
-        take_out(model, latents, examples, {name: ablations[name] for name in plain}, layers, part, **options)
-        if len(test):
-            take_out(model, latents, test, taken, layers, part, **options)
-        moved = divergence(model, latents, others, taken, **options) if others else None
-        moved = pl.DataFrame(schema=DIVERGENCE) if moved is None else moved.cast(DIVERGENCE)
-        write_parquet(part / "divergence.parquet", moved)
+        for rows, several in ((examples, plain), (test, taken)):
+            if len(rows):
+                options = {"max_tokens": max_tokens, "pool_massive": pool_massive}
+                write_states(model, place, rows, several, layers, part, **options)
+        write_parquet(part / "divergence.parquet", divergence(model, others, changes, max_tokens))
         changed = []
         if prompts is not None:
             prompts = prompts.filter(pl.col("id").cast(pl.String).is_in(test["id"].implode()))
         if prompts is not None and len(prompts):
             before = answer(model, prompts, max_tokens=max_tokens)
-            for name, ablation in taken.items():
-                change = latents.change(ablation, pool_massive)
-                changed += _changes(
-                    int(name), prompts, before, answer(model, prompts, max_tokens=max_tokens, change=change)
-                )
+            for name, change in changes.items():
+                after = answer(model, prompts, max_tokens=max_tokens, change=change)
+                changed += _changes(int(name), prompts, before, after)
         write_parquet(part / "answers.parquet", pl.DataFrame(changed, schema=ANSWERS))
+
+
+def divergence(model: TextModel, texts: list[str], changes: dict[str, Change], max_tokens: int) -> pl.DataFrame:
+    """A row per change: KL(plain ‖ changed) of the next token in nats, mean over the content tokens of all texts."""
+    if not texts:
+        return pl.DataFrame(schema=DIVERGENCE)
+    found = moved(model, texts, changes, max_tokens=max_tokens)
+    kl = pl.col("kl").sum() / pl.col("tokens").sum()
+    sums = found.group_by("set", maintain_order=True).agg(pl.len().alias("texts"), pl.col("tokens").sum(), kl)
+    return sums.cast(DIVERGENCE)
 
 
 def _changes(number: int, prompts: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame) -> list[dict]:
