@@ -110,7 +110,7 @@ def test_sets_are_the_top_ones_and_others_that_fire_as_often(place, decoder):
 )
 def test_latents_that_cannot_be_taken_out_are_refused_before_a_model_runs(place, tmp_path, about, reason):
     file = written(tmp_path / "decoder", **about)
-    fails(lambda: read_sets(place, file, k=4, draws=2), "evidence.in_model", "m/1/64/d cannot be taken out", reason)
+    fails(lambda: read_sets(place, file, k=4, draws=2), "evidence.in_model", "m/1/64/d cannot be acted on", reason)
 
 
 def test_random_sets_are_as_large_as_that_of_the_probe(place, decoder):

@@ -32,7 +32,7 @@ def choose_shown(
     shown = [
         {"class": name, "nth": place + 1, "latent": int(latent)}
         for name, for_W in zip(task.classes, for_CW, strict=True)
-        for place, latent in enumerate(_largest(for_W, latents))
+        for place, latent in enumerate(largest(for_W, latents))
     ]
     shown += [{"class": name, "nth": None, "latent": latent} for latent in ids for name in task.classes]
     return pl.DataFrame(shown, schema={"class": pl.String, "nth": pl.Int64, "latent": pl.Int64})
@@ -63,16 +63,16 @@ def choose_sets(
     fired = firing(shards, task.label_E, train_E, len(task.classes), width)
     tokens_W = fired.tokens_WC.sum(axis=1)
     alive_W = np.flatnonzero(tokens_W)
-    top = _largest(all_W, min(k, len(alive_W) // 2))  # so that as many others are left
+    top = largest(all_W, min(k, len(alive_W) // 2))  # so that as many others are left
     sets = [_set(NOTHING), _set(PROBE, latents=top)]
-    sets += [_set(CLASS, name, latents=_largest(for_W, k)) for name, for_W in zip(task.classes, for_CW, strict=True)]
+    sets += [_set(CLASS, name, latents=largest(for_W, k)) for name, for_W in zip(task.classes, for_CW, strict=True)]
     strength_W = fired.sum_WC.sum(axis=1)[alive_W] / tokens_W[alive_W] * norm_W[alive_W]
     traits_WT = np.log(np.maximum(np.stack([tokens_W[alive_W], strength_W], axis=1), 1e-12))
     for draw in range(draws):
         generator = np.random.default_rng([task.seed, draw])
         alike = matched(np.flatnonzero(np.isin(alive_W, top)), traits_WT, generator)
         sets.append(_set(RANDOM, draw=draw, latents=alive_W[alike]))
-    sets.append(_set(DIFFERENCE, directions=_differences(task, hidden_ED)))
+    sets.append(_set(DIFFERENCE, directions=differences(task, hidden_ED)))
     sets.append(_set(ALL))
     return pl.DataFrame(sets, schema=SETS)
 
@@ -83,7 +83,7 @@ def _for_class(task: Task, decision: Decision, features: Path, width: int) -> tu
     return np.where(added.weights_CW > 0, added.gap_CW, 0), np.abs(added.gap_CW).sum(axis=0)
 
 
-def _largest(score_W: np.ndarray, number: int) -> np.ndarray:
+def largest(score_W: np.ndarray, number: int) -> np.ndarray:
     """The latents of the largest positive scores, largest first; of equals the lower one."""
     order = np.argsort(-score_W, kind="stable")[:number]
     return order[score_W[order] > 0]
@@ -107,7 +107,7 @@ def _set(
     }
 
 
-def _differences(task: Task, hidden_ED: np.ndarray) -> np.ndarray:
+def differences(task: Task, hidden_ED: np.ndarray) -> np.ndarray:
     """Orthonormal rows that span the differences between the class means of training texts."""
     label_E = task.label_E[task.train_E]
     mean_CD = np.stack([hidden_ED[task.train_E][label_E == number].mean(axis=0) for number in np.unique(label_E)])

@@ -65,7 +65,7 @@ def necessity(
     scores, rows, last, examples = Scores([task]), [], {}, int((task.split_E == "test").sum())
     for layer in layers:
         plain_ED = states(numbers[NOTHING], layer)
-        probe, space = _fit(task, plain_ED)
+        probe, space = fit_states(task, plain_ED)
         found: dict[tuple, list] = {}
         for one in asked.iter_rows(named=True):
             span_ND, taken_ED = spans.get(one["number"]), states(one["number"], layer)
@@ -80,21 +80,21 @@ def necessity(
             about |= {"at_layer": layer, "states": measure}
             for metric in METRICS:
                 for of, number in zip([None, *task.classes], [None, *range(len(task.classes))], strict=True):
-                    score = partial(_score, number, metric)
+                    score = partial(score_of, number, metric)
                     before, after = (scores.scored([[told] for told in side], score) for side in sides)
-                    rows.append(about | {"of": of, "metric": metric} | _drop(before, after, examples))
+                    rows.append(about | {"of": of, "metric": metric} | drop(before, after, examples))
                     if of is None:
                         last[kind, name, measure, metric] = _lost(before, after)
     differences = []
     for metric in METRICS:
         ours, random = (last.get((kind, None, COMPUTED, metric)) for kind in (PROBE, RANDOM))
         if ours is not None and random is not None:
-            row = difference("random latents", contrast(ours, random), random, examples)
+            row = difference("random latents", contrast(ours, random), random.value_DR.shape, examples)
             differences.append(row | {"metric": metric})
     return pl.DataFrame(rows, schema=SCHEMA), pl.DataFrame(differences, schema=DIFFERENCE | {"metric": pl.String})
 
 
-def _fit(task: Task, states_ED: np.ndarray) -> tuple[Probe, Standardised]:
+def fit_states(task: Task, states_ED: np.ndarray) -> tuple[Probe, Standardised]:
     """The probe of a layer, its C chosen by folds inside the training split."""
     train_ED, label_E = states_ED[task.train_E], task.label_E[task.train_E]
     space = Standardised(train_ED)
@@ -121,7 +121,7 @@ def _beside(
     return _told(task, plain_ED, taken_ED, probe, space)
 
 
-def _score(number: int | None, metric: str, label_E: np.ndarray, told_EC: np.ndarray) -> tuple[float, np.ndarray]:
+def score_of(number: int | None, metric: str, label_E: np.ndarray, told_EC: np.ndarray) -> tuple[float, np.ndarray]:
     """A metric of one class, or the mean over classes, and its influence values [E]."""
     if metric == "macro_f1":
         said_E = told_EC.argmax(axis=1)
@@ -136,7 +136,7 @@ def _lost(before: Scored, after: Scored) -> Scored:
     return Scored(before.value_DR - after.value_DR, before.influence_RG - after.influence_RG, before.drawn)
 
 
-def _drop(before: Scored, after: Scored, examples: int) -> dict:
+def drop(before: Scored, after: Scored, examples: int) -> dict:
     effect = contrast(before, after)
     low, high = effect.interval(LEVEL)
     ends = {"before": before.value_DR.mean(), "after": after.value_DR.mean(), "drop": effect.difference}

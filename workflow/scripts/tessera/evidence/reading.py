@@ -96,9 +96,17 @@ def weigh(place: Place, *, latents: int, ids: list[int]) -> Frames:
 
 
 def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFrame:
-    """The sets of latents to take out of the model.
+    """The sets of latents to take out of the model; see `acted_on`."""
+    decision = acted_on(place, decoder, "evidence.in_model")
+    files = place.latents(decision), place.pooled(decision)
+    norm_W = np.linalg.norm(read_decoder(decoder, place.width), axis=1)
+    return choose_sets(place.task, decision, *files, place.hidden("mean"), norm_W, k=k, draws=draws)
 
-    Of a cell that pools the tokens they are taken out of: the best that does not read before the answer.
+
+def acted_on(place: Place, decoder: Path, key: str) -> Decision:
+    """The decision whose latents are acted on in the model, which the config asks for by `key`.
+
+    Of a cell that pools the tokens they are acted on at: the best that does not read before the answer.
 
     Raises:
         TesseraError: the SAE reads no place of the residual stream, or it is not known what its latents write.
@@ -108,17 +116,12 @@ def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFram
     if about["why_not"] or not about["in_stream"]:
         reason = about["why_not"] or f"it reads {about['hook']}, which later layers do not have as it is"
         raise TesseraError(
-            f"config key evidence.in_model: latents of {'/'.join(place.keys.values())} cannot be taken out: {reason}"
+            f"config key {key}: latents of {'/'.join(place.keys.values())} cannot be acted on in the model: {reason}"
         )
     pooled = [file for file in place.cells if hive.keys(file)["pooling"] != BEFORE_ANSWER]
     if not pooled:
-        raise TesseraError(
-            f"config key evidence.in_model: it needs a pooling other than {BEFORE_ANSWER} in grid.poolings"
-        )
-    decision = read_decision(pooled, place.task.classes)
-    files = place.latents(decision), place.pooled(decision)
-    norm_W = np.linalg.norm(read_decoder(decoder, place.width), axis=1)
-    return choose_sets(place.task, decision, *files, place.hidden("mean"), norm_W, k=k, draws=draws)
+        raise TesseraError(f"config key {key}: it needs a pooling other than {BEFORE_ANSWER} in grid.poolings")
+    return read_decision(pooled, place.task.classes)
 
 
 def read_contexts(place: Place, shown: pl.DataFrame, neutral: list[str], number: int) -> Frames:

@@ -246,8 +246,8 @@ def _claims(found: dict[tuple, Scored], k: int, tasks: list[Task]) -> pl.DataFra
     shifted = Effect(inside.difference + MARGIN, [*inside.parts, unseen])
     examples = round(np.mean([(task.split_E == "test").sum() for task in tasks]))
     rows = [
-        difference(f"all latents − {MARGIN}", shifted, whole, examples),
-        difference(f"{k} random latents", contrast(few, random), random, examples),
+        difference(f"all latents − {MARGIN}", shifted, whole.value_DR.shape, examples),
+        difference(f"{k} random latents", contrast(few, random), random.value_DR.shape, examples),
     ]
     return pl.DataFrame(rows, schema=DIFFERENCE)
 
@@ -266,10 +266,10 @@ DIFFERENCE = {
 }
 
 
-def difference(against: str, effect: Effect, other: Scored, examples: int) -> dict:
-    """A row that a claim rests on: how much better one side is than `other`."""
+def difference(against: str, effect: Effect, drawn: tuple[int, int], examples: int) -> dict:
+    """A row that a claim rests on: how much better one side is than another, which has so many draws and repeats."""
     low, high = effect.interval(LEVEL)
     ends = {"difference": effect.difference, "difference_low": low, "difference_high": high}
     about = {"error": effect.error, "freedom": effect.freedom, "p": effect.p}
-    draws, repeats = other.value_DR.shape
+    draws, repeats = drawn
     return {"against": against, **ends, **about, "repeats": repeats, "draws": draws, "examples": examples}

@@ -37,4 +37,6 @@ def fires_abroad(task: Task, shown: pl.DataFrame, largest_EL: np.ndarray, latent
     seen = of_tests(influence_G)
     effect = Effect(float(np.mean([value for value, _ in found])), [seen, unseen(seen.variance, rarest)])
     other = Scored(np.zeros((1, 1)), np.zeros((1, 1)))
-    return pl.DataFrame([difference("texts of other classes", effect, other, int(test_E.sum()))], schema=DIFFERENCE)
+    return pl.DataFrame(
+        [difference("texts of other classes", effect, other.value_DR.shape, int(test_E.sum()))], schema=DIFFERENCE
+    )

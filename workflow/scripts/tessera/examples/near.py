@@ -4,13 +4,13 @@ Two such texts tell as much as one: parted between training and test they leak, 
 Texts of one template are near-duplicates where the template is most of them.
 """
 
-import re
-import unicodedata
 from itertools import chain, combinations
 
 import numpy as np
 import polars as pl
 from scipy.cluster.hierarchy import DisjointSet
+
+from tessera.examples.forms import form
 
 # Chosen on texts of known templates and on ordinary ones: config/README.md has the figures.
 SIGNS, JACCARD = 4, 0.45  # characters of a shingle; similarity from which two texts are near
@@ -46,11 +46,6 @@ def clusters(texts: pl.Series) -> pl.Series:
         root[list(subset)] = min(subset)
     cluster = forms.replace_strict(distinct, pl.Series(root), return_dtype=pl.Int64)
     return cluster.rank("dense").cast(pl.UInt32) - 1
-
-
-def form(text: str) -> str:
-    """A text without what near-duplicates may differ in: case, width, accents kept, punctuation and spaces."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or text.strip()
 
 
 def shingles(form: str) -> set[str]:

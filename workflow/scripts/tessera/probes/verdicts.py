@@ -42,7 +42,8 @@ class Effect:
     """A difference and the parts of its variance.
 
     repeats: that of each repeat alone. draws_D: the difference in each draw of a side, or of both together.
-    influence_G: what each group of test examples adds.
+    influence_G: what each group of test examples adds. most: how far two sides can differ; no score differs by more
+    than 1.
     """
 
     difference: float
@@ -50,6 +51,7 @@ class Effect:
     repeats: list["Effect"] = field(default_factory=list)
     draws_D: list[np.ndarray] = field(default_factory=list)
     influence_G: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    most: float = 1.0
 
     @property
     def error(self) -> float:
@@ -83,7 +85,7 @@ class Effect:
         if self.error == 0:
             return self.difference, self.difference
         half = self.error * quantile(level, self.freedom)
-        return max(-1.0, self.difference - half), min(1.0, self.difference + half)  # no score differs by more
+        return max(-self.most, self.difference - half), min(self.most, self.difference + half)
 
 
 def quantile(level: float, freedom: float) -> float:
