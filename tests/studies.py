@@ -3,7 +3,7 @@
 from tessera.study.study import Study
 
 SECTIONS = ("models", "datasets", "grid", "saes", "transfers", "matches", "baselines", "probe", "probes")
-SECTIONS += ("regimes", "claims")
+SECTIONS += ("regimes", "claims", "interventions")
 
 
 def study_of(**parts) -> Study:

@@ -10,8 +10,8 @@ import pytest
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 PACKAGES = (
     *("base", "study", "examples", "models", "saes", "activations", "features"),
-    *("probes", "transfer", "matching", "evidence", "interventions", "results", "report", "explorer", "plan"),
-    *("exports", "notebook"),
+    *("probes", "transfer", "matching", "evidence", "steering", "interventions", "results", "report"),
+    *("explorer", "plan", "exports", "notebook"),
 )  # each may import those before it
 LONGEST = 450  # lines
 

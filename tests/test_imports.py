@@ -29,6 +29,10 @@ EVIDENCE = {
 }
 
 
+ACTING = {"ablate", "steer", "read_written", "erase"}  # on a model
+STEERING = {"find_directions", "find_eraser", "measure_steering", "measure_erasure", "intervention_tables"}
+
+
 @dataclass
 class Start:
     """Scripts that import about the same, and so are tried together: what all import is more than what each does."""
@@ -40,7 +44,8 @@ class Start:
 
 STARTS = {
     "model": Start(
-        {"extract", "embed", "token_states", "residuals", "answers", "tune", "unpack", "ablate", "write_tokens"},
+        {"extract", "embed", "token_states", "residuals", "answers", "tune", "unpack", "ablate", "write_tokens"}
+        | ACTING,
         3300,
         TRAINING | FITTING | DRAWING | {"jsonschema"},
     ),
@@ -52,17 +57,27 @@ STARTS = {
     "weights": Start({"weights"}, 550, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"scipy", "PIL", "datasets"}),
     "pool": Start({"pool"}, 730, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"PIL"}),
     "probe": Start(
-        EVIDENCE | {"probe", "regimes", "transfer", "match", "carry", "match_tables", "compare", "recovery"},
+        EVIDENCE | STEERING | {"probe", "regimes", "transfer", "match", "carry", "match_tables", "compare", "recovery"},
         2250,
         TORCH | TRAINING | DRAWING | CHECKING,
     ),
     "export": Start({"export", "neuronpedia"}, 4250, TRAINING | DRAWING | {"jsonschema"}),
     "curve": Start({"curve"}, 2350, TORCH | TRAINING | CHECKING),
     "table": Start(
-        {"examples", "tables", "merge", "regime_tables", "transfer_tables", "evidence_tables", "claims", "provenance"},
+        {
+            "examples",
+            "tables",
+            "merge",
+            "regime_tables",
+            "transfer_tables",
+            "evidence_tables",
+            "claims",
+            "provenance",
+        },
         925,
         TORCH | TRAINING | FITTING | DRAWING | CHECKING,
     ),
+    "judge": Start({"judge_written"}, 950, TORCH | TRAINING | FITTING | DRAWING | CHECKING | {"scipy", "PIL"}),
     "draw": Start({"draw"}, 920, TORCH | TRAINING | FITTING | CHECKING),
     "pages": Start({"pages", "home", "study"}, 985, TORCH | TRAINING | FITTING | DRAWING),
     "explorer": Start({"explorer"}, 1050, TORCH | TRAINING | FITTING | DRAWING),

@@ -15,7 +15,19 @@ RULES = {
     for name, body in re.findall(r"^ *rule ?(\w*):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
 PROFILES = {file.parent.name: yaml.safe_load(file.read_text()) for file in (ROOT / "profiles").glob("*/config.yaml")}
-GPU = {"answers", "tune", "residuals", "train_sae", "extract", "embed", "token_states", "ablate"}
+GPU = {
+    "answers",
+    "tune",
+    "residuals",
+    "train_sae",
+    "extract",
+    "embed",
+    "token_states",
+    "ablate",
+    "steer",
+    "read_written",
+    "erase",
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(PROFILES) - {"default"}))
@@ -40,6 +52,9 @@ def test_cheap_jobs_share_a_slurm_job():
         "prepare_decoder",
         "write_tokens",
         "need",
+        "judge_written",
+        "measure_steering",
+        "measure_erasure",
         "measure_sae",
         "match",
         "carry",

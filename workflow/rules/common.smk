@@ -12,7 +12,20 @@ from tessera.base.errors import TesseraError
 from tessera.base.files import check_writable
 from tessera.features.pooling import check_poolings
 from tessera.features.registry import kind
-from tessera.plan import cells, data, evidence, matches, models, named, regimes, results, saes, transfers, trees
+from tessera.plan import (
+    cells,
+    data,
+    evidence,
+    interventions,
+    matches,
+    models,
+    named,
+    regimes,
+    results,
+    saes,
+    transfers,
+    trees,
+)
 from tessera.probes.registry import probe_kind
 from tessera.study import paths
 from tessera.study.config import load

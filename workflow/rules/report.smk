@@ -242,6 +242,8 @@ rule scores:
         of(cells.every_cell, part="scores"),
         of(transfers.every_cell, part="scores"),
         of(regimes.every_job, part="scores"),
+        of(interventions.measured, part="values"),
+        of(interventions.left, part="erasure"),
         results.every_table(STUDY),
         rules.study.output,
     localrule: True

@@ -17,6 +17,8 @@ with script(snakemake) as log:
     joined = claims.of_matches(pl.read_parquet(inputs.match_claims)) if inputs.get("match_claims") else []
     if inputs.get("evidence_claims"):
         joined += claims.of_evidence(pl.read_parquet(inputs.evidence_claims))
+    if inputs.get("intervention_claims"):
+        joined += claims.of_evidence(pl.read_parquet(inputs.intervention_claims), "the intervention")
     found = claims.judge([*contrasts, *behaviour], params.primary, joined)
     found = pl.concat([found, *(claims.together(claim, found, parts) for claim, parts in joint.items())])
     Writer(dict(snakemake.output.items()), provenance.passed_on(inputs.scores)).write(

@@ -60,6 +60,7 @@ def claimed(study: Study) -> list[str]:
             "transfer_predictions",
             "match_claims",
             "evidence_claims",
+            "intervention_claims",
         )
         if TABLES[table].there(study)
     ]

@@ -4,7 +4,7 @@ Rules, the writer of tables, pages, docs/tables.md and tests read it. `python -m
 docs/tables.md.
 """
 
-from tessera.results import evidence_entries
+from tessera.results import evidence_entries, intervention_entries
 from tessera.results.columns import meaning
 from tessera.results.entries import (
     Figure,
@@ -331,6 +331,7 @@ TABLES = {
             there=with_trees,
         ),
         *evidence_entries.TABLES,
+        *intervention_entries.TABLES,
     )
 }
 

@@ -25,6 +25,7 @@ from tessera.results.contestants import (
     roles,
 )
 from tessera.results.search import TestSplit, ranked
+from tessera.steering.measures import most
 from tessera.study.grid import CELL
 
 SCHEMA = {
@@ -117,7 +118,7 @@ def judge(contrasts: list[Contrast], primary: str | None = None, joined: list["J
             rows.append(_row(one))
             effects.append(effect)
             equals.append(at_budget)
-    first = _primary(rows, primary)
+    first = _primary([*(row["claim"] for row in rows), *(one.row["claim"] for one in joined)], primary)
     levels = verdicts.levels([one.p for one in (*effects, *joined)], first)
     for number, (row, effect, equal, level) in enumerate(zip(rows, effects, equals, levels, strict=False)):
         row |= verdicts.decide(effect, level) | {"metric": "macro_f1", "level": level, "p": effect.p}
@@ -126,14 +127,14 @@ def judge(contrasts: list[Contrast], primary: str | None = None, joined: list["J
         at_budget = verdicts.decide(equal, level)
         row |= {f"equal_{name}": value for name, value in at_budget.items() if name != "verdict"}
         row["larger_search_only"] = row["verdict"] != "undecided" and at_budget["verdict"] != row["verdict"]
-    for one, level in zip(joined, levels[len(effects) :], strict=True):
-        rows.append({"repeats": 1} | one.row | one.decide(level) | {"role": "secondary"})
+    for number, (one, level) in enumerate(zip(joined, levels[len(effects) :], strict=True), start=len(effects)):
+        role = "primary" if number == first else "secondary"
+        rows.append({"repeats": 1} | one.row | one.decide(level) | {"role": role})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _primary(rows: list[dict], claim: str | None) -> int | None:
+def _primary(names: list[str], claim: str | None) -> int | None:
     """Number of the row that is tested first; none where a study lacks the claim that is primary by default."""
-    names = [row["claim"] for row in rows]
     if claim in names:
         return names.index(claim)
     if claim in (None, PRIMARY):
@@ -389,20 +390,24 @@ def of_matches(found: pl.DataFrame) -> list[Joined]:
     return claims
 
 
-def of_evidence(found: pl.DataFrame) -> list[Joined]:
-    """The table evidence_claims as claims: each holds where latents do better than all that they are held against.
+def of_evidence(found: pl.DataFrame, left: str = "these latents") -> list[Joined]:
+    """The table evidence_claims, or intervention_claims, as claims.
+
+    Each holds where latents (or an intervention) do better than all that they are held against.
 
     k latents suffice where a probe on them alone lacks less than `MARGIN` of all, and tells more than one on random
     latents; they are necessary in the model where taking them out costs what later layers compute more than taking out
-    random ones; latents speak for their class abroad where they fire on its texts more often than on others.
+    random ones; latents speak for their class abroad where they fire on its texts more often than on others; a
+    direction steers more than chance where it does more than random ones, and than its own controls.
     """
     claims = []
     for (claim, on), rows in found.group_by("claim", "on", maintain_order=True):
         one, tests = _deciding(rows)
-        row = {"claim": claim, "on": on, "split": "test", "left": "these latents", "right": one["against"]}
+        row = {"claim": claim, "on": on, "split": "test", "left": left, "right": one["against"]}
         row |= {"metric": one["metric"], "examples": one["examples"], "right_draws": one["draws"]}
         row |= {"repeats": one["repeats"]}
-        claims.append(Joined(row, Effect(one["difference"], [Part(one["error"] ** 2, one["freedom"])]), tests))
+        effect = Effect(one["difference"], [Part(one["error"] ** 2, one["freedom"])], most=most(one["metric"]))
+        claims.append(Joined(row, effect, tests))
     return claims
 
 

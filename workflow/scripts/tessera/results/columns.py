@@ -93,7 +93,7 @@ COLUMNS = {
     "where": "where it is",
     "count": "how many",
     "of": "of how many; in match_histograms, what is counted: matched latents, shuffled rows, random directions; in "
-    "ablations, the class that is measured",
+    "ablations, the class that is measured; in interventions, the data set whose labels are read (selectivity)",
     "such_as": "the first of them",
     "advice": "what to do about it",
     "classes": "number of classes",
@@ -117,7 +117,7 @@ COLUMNS = {
     "difference": "left minus right [column metric; else macro F1]",
     "difference_low": "lower end of its interval, of the column level; in match_claims, the 95 % interval",
     "difference_high": "upper end of its interval, of the column level; in match_claims, the 95 % interval",
-    "metric": "what differs: macro_f1, roc_auc, or firing (share of texts)",
+    "metric": "what differs: macro_f1, roc_auc, firing (share of texts), or a measure of interventions",
     "against": "what it is held against",
     "error": "standard error of the difference",
     "freedom": "degrees of freedom of its t distribution",
@@ -216,7 +216,10 @@ COLUMNS = {
     "column": "column of the patch",
     "activation": "activation on each of those tokens",
     "measure": "only these: a probe on k latents alone; without these: the probe with k latents at 0, as it is or "
-    "refitted; none: the probe on all",
+    "refitted; none: the probe on all; in interventions and erasure: answers (log-odds of the choice), reader, tfidf, "
+    "judge, states (of a later layer), perplexity (its logarithm), kl, repetition (share of repeated 3-grams), "
+    "selectivity (of other labels), side_effects (answers made worse over answers changed), decided (size of the "
+    "log-odds), turned (share of other answers), macro_f1, roc_auc",
     "ranking": "which k: those that add most to telling the classes by the probe; difference: of class means; random: "
     "others that fire as often; hidden: principal directions of the hidden states, ranked as the latents",
     "k": "number of latents, or directions",
@@ -234,10 +237,10 @@ COLUMNS = {
     "kl_high": "largest of the draws",
     "texts": "texts that it was measured on",
     "choice": "choice that the model may answer with",
-    "before": "with the latents in the model: score of the probe; in ablated_answers, mean log-probability of a token "
-    "of the choice [nats]",
-    "after": "the same without them, of the same probe",
-    "change": "after minus before [nats]",
+    "before": "with nothing taken out of the model: score of the probe; in ablated_answers, mean log-probability of a "
+    "token of the choice [nats]; in erasure, the measure",
+    "after": "the same with it taken out, of the same probe; in erasure, of a fresh one",
+    "change": "after minus before; of answers, perplexity and kl [nats]",
     "change_error": "its standard error over prompts [nats]",
     "turned": "share of the prompts whose answer is another one then",
     "prompts": "prompts that it was measured on",
@@ -246,7 +249,23 @@ COLUMNS = {
     "many pairs as the fewer of the two are",
     "null_mcc": "the same of as many random directions in the place of the latents, mean of 20 draws",
     "recovered": "share of all known directions whose latent has an absolute cosine over .9 with it",
-    "direction": "number of the known direction",
+    "direction": "in true_latents, number of the known direction; else what a model is steered along: probe, "
+    "correlation, difference, hidden, random, latent-N or clamp-N",
+    "controls": "are these the controls of the direction: made from shuffled labels, random, or other latents?",
+    "acted_on": "tokens that are acted on: content, all or last",
+    "unit": "of alpha: mean norm of the residual stream at the hook, over neutral texts; of a clamped latent its "
+    "largest activation on training texts",
+    "alpha": "how far the state is moved along the direction [unit]",
+    "half": "half of the prompts: validation, on which the best alpha is chosen, or report",
+    "best": "is it the alpha of the largest effect on the other half, among those of little harm?",
+    "prompt": "id of the prompt",
+    "sample": "0: the greedy text; else the number of a drawn one",
+    "ended": "did the model end the text itself?",
+    "reader": "probability of the class by the probe of another layer or model; none of an empty text",
+    "tfidf": "probability of the class by TF-IDF of its words",
+    "judge": "the judge's score, from 0 to 1; none: it gave none",
+    "eraser": "what is erased: leace, probe (latents), difference (of class means), random (subspaces)",
+    "read": "data set whose labels a fresh probe tells: that of the scenario, or one of other labels",
     "cosine": "absolute cosine of the latent and the known direction",
     "rank": "rank of the latent among those that speak for the class, by contribution_gap; none: it does not",
     "null_precision": "the same to expect of as many latents drawn from all that fire",

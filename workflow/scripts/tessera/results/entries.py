@@ -8,6 +8,7 @@ from tessera.base.errors import TesseraError
 from tessera.features.registry import KINDS, places
 from tessera.probes.registry import PROBES
 from tessera.study.evidence import AXES, named
+from tessera.study.interventions import directions
 from tessera.study.study import Study
 
 Place = dict[str, str]  # axis → value of the folder that a figure lies in
@@ -181,6 +182,28 @@ def with_matches(study: Study) -> bool:
 
 def with_behaviour(study: Study) -> bool:
     return bool(study.behaviours)
+
+
+def per_intervention(study: Study) -> list[Place]:
+    """Scenarios that steer."""
+    return [{"scenario": name} for name, one in study.interventions.items() if directions(one)]
+
+
+def per_eraser(study: Study) -> list[Place]:
+    """Scenarios that erase."""
+    return [{"scenario": name} for name, one in study.interventions.items() if one["erase"]]
+
+
+def with_steering(study: Study) -> bool:
+    return bool(per_intervention(study))
+
+
+def with_erasers(study: Study) -> bool:
+    return bool(per_eraser(study))
+
+
+def with_interventions(study: Study) -> bool:
+    return bool(study.interventions)
 
 
 def names(columns: str) -> tuple[str, ...]:

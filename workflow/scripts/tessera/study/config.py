@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tessera.base.errors import TesseraError, shorten
 from tessera.base.files import resolve
-from tessera.study import checks, draws, evidence, media, releases, saes
+from tessera.study import checks, draws, evidence, interventions, media, releases, saes
 from tessera.study.architecture import check_reader, count_layers, stack_of
 from tessera.study.gguf import is_gguf, read_gguf
 from tessera.study.grid import BEFORE_ANSWER, parse_threshold, parse_width, split_width
@@ -97,6 +97,7 @@ def load(config: dict) -> Study:
                 f"config key datasets.{name}.max_examples: missing; a hub data set needs it to plan its shards"
             )
     evidence.check(study)
+    interventions.check(study)
     _check_explanations(study)
     return _expanded(study)
 

@@ -34,6 +34,8 @@ AXES = {
     "scenario": Axis(),
     "source": Axis(),
     "match": Axis(),
+    "direction": Axis(r"[a-z]+(-[0-9]+)?"),
+    "eraser": Axis(r"[a-z]+"),
 }
 # How latents are ranked, of which a selection keeps the K best → its name in figures.
 SELECTIONS = {

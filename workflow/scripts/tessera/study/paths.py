@@ -31,6 +31,15 @@ WRITES = "results/writes/model={model}/layer={layer}/width={width}/writes.parque
 ABLATIONS = "results/ablations/model={model}/layer={layer}/width={width}/data={data}/shard={shard}"
 ABROAD = "results/abroad/scenario={scenario}/source={source}/model={model}/layer={layer}/width={width}/abroad.parquet"
 SHAP = "results/shap/data={data}/shap.parquet"
+DIRECTIONS = "results/directions/scenario={scenario}/direction={direction}/{part}.parquet"
+STEERED = "results/steered/scenario={scenario}/direction={direction}"
+WRITTEN = "results/written/scenario={scenario}/direction={direction}/states"  # of a reader
+WRITTEN_TEXTS = "results/written/scenario={scenario}/direction={direction}/texts.parquet"  # rows of these states
+JUDGED = "results/judged/scenario={scenario}/direction={direction}/judged.parquet"
+STEERING = "results/steering/scenario={scenario}/direction={direction}/{part}.parquet"
+ERASERS = "results/erasers/scenario={scenario}/eraser={eraser}/erasers.parquet"
+ERASED = "results/erased/scenario={scenario}/eraser={eraser}"
+ERASURE = "results/erasure/scenario={scenario}/eraser={eraser}/{part}.parquet"
 MATCH = "results/matches/match={match}/{part}.parquet"
 STUDY = "results/study.yaml"  # the config, every default filled in
 TABLE = "results/tables/{table}.{format}"

@@ -27,6 +27,7 @@ class Study:
     regimes: dict[str, list[float]]
     claims: dict
     evidence: dict
+    interventions: dict[str, dict]
     explorer: dict
     repeats: int
     shard_size: int
