@@ -2,6 +2,7 @@
 # `make twins`: the one of a model and its fine-tuned copy, in the folder twins.
 # `make contestants`: one small study read in every way there is, in the folder contestants.
 # `make synthetic`: the one of a model whose hidden states are sums of known directions, in the folder synthetic.
+# `make steering`: the embedded model steered and a label erased from it, in the folder steering.
 # `make report`: a study's report in one file, for a study of your own with ARGS="--configfile mystudy.yaml".
 # `make test`: set up and run every test, in CORES processes. `make docs`: the documentation as a site, in the folder site.
 PYTHON ?= python3
@@ -13,7 +14,7 @@ LOOK := Open in a browser:
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/transformers/models/|/tests?/|/testing/' $(VENV)/lib
 
-.PHONY: demo visual twins contestants synthetic report test lint docs clean
+.PHONY: demo visual twins contestants synthetic steering report test lint docs clean
 
 demo: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES)
@@ -37,6 +38,10 @@ synthetic: $(VENV)/demo.done synthetic/planted
 
 synthetic/planted: | $(VENV)/demo.done
 	PYTHONPATH=workflow/scripts $(VENV)/bin/python -m tessera.models.planting $@
+
+steering: $(VENV)/demo.done
+	$(VENV)/bin/snakemake --cores $(CORES) --configfile config/steering.yaml --directory steering
+	@echo $(LOOK) steering/results/explorer.html
 
 report: $(VENV)/demo.done
 	$(VENV)/bin/snakemake --cores $(CORES) $(ARGS) --report $(REPORT) --report-after-run report

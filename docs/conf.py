@@ -24,6 +24,7 @@ exclude_patterns = [
     "logs",
     "results",
     "site",
+    "steering",
     "synthetic",
     "tests",
     "twins",
