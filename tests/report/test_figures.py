@@ -27,7 +27,14 @@ def interval(value):
 
 
 def test_claims_count_verdicts_and_leave_out_the_row_of_all():
-    row = {"claim": "a > b", "role": "secondary", "split": "test", "difference_low": -0.1, "difference_high": 0.2}
+    row = {
+        "claim": "a > b",
+        "role": "secondary",
+        "metric": "macro_f1",
+        "split": "test",
+        "difference_low": -0.1,
+        "difference_high": 0.2,
+    }
     each = [("holds", 0.1), ("holds", 0.2), ("undecided", 0.0), ("fails", -0.3)]
     rows = [row | {"on": str(n), "verdict": verdict, "difference": d} for n, (verdict, d) in enumerate(each)]
     rows.append(row | {"on": ALL, "verdict": "holds", "difference": 0.05})

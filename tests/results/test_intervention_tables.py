@@ -34,18 +34,25 @@ def values(seed: int) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     folder = tmp_path_factory.mktemp("tables")
-    here, whole = {"scenario": "s", "direction": "probe"}, values(0)
-    steering, steered = folder / paths.STEERING, str(folder / paths.STEERED.format(**here))
-    files = {part: [str(steering).format(part=part, **here)] for part in ("values", "texts")}
-    files["tells"] = [str(folder / paths.DIRECTIONS.format(part="tells", **here))]
+    whole, files, folders = values(0), {"values": [], "texts": [], "tells": []}, []
     told = {"against": "chance on held-out texts", "difference": 0.2, "difference_low": 0.1, "difference_high": 0.3}
     told |= {"error": 0.05, "freedom": 40.0, "p": 0.0002, "repeats": 1, "draws": 1, "examples": 50}
-    write_parquet(files["tells"][0], pl.DataFrame([told], schema=DIFFERENCE))
-    write_parquet(files["values"][0], whole)
-    write_parquet(files["texts"][0], pl.DataFrame(schema=WRITTEN))
-    variants = pl.DataFrame([(0, None, False, 0.0, 12.5)], schema=VARIANTS, orient="row")
-    write_parquet(f"{steered}/variants.parquet", variants)
-    return whole, intervention_tables(files, [steered], {"s": ABOUT}, 0)
+    random = values(1).filter("controls", measure=ANSWERS)
+    for direction, some, tells in (("probe", whole, [told]), ("random", random, [])):
+        here = {"scenario": "s", "direction": direction}
+        frames = {
+            "values": some,
+            "texts": pl.DataFrame(schema=WRITTEN),
+            "tells": pl.DataFrame(tells, schema=DIFFERENCE),
+        }
+        for part, frame in frames.items():
+            pattern = paths.DIRECTIONS if part == "tells" else paths.STEERING
+            files[part].append(str(folder / pattern.format(part=part, **here)))
+            write_parquet(files[part][-1], frame)
+        folders.append(str(folder / paths.STEERED.format(**here)))
+        variants = pl.DataFrame([(0, None, False, 0.0, 12.5)], schema=VARIANTS, orient="row")
+        write_parquet(f"{folders[-1]}/variants.parquet", variants)
+    return whole, intervention_tables(files, folders, {"s": ABOUT}, 0)
 
 
 def test_columns_are_those_of_the_catalogue(found):
@@ -60,17 +67,21 @@ def test_side_effects_are_of_the_half_that_answers_are_of(found):
     half = dict(zip(groups, halved(groups, 0), strict=True))
     for row in tables["interventions"].filter(measure=SIDE_EFFECTS).iter_rows(named=True):
         some = whole.filter(measure=SIDE_EFFECTS, alpha=row["alpha"], controls=row["controls"])
-        of_half = [value for value, group in some.select("value", "group").iter_rows() if half[group] == row["half"]]
-        assert row["change"] == pytest.approx(np.mean(of_half)) and row["prompts"] == len(of_half)
-        ends = proportion_confint(sum(of_half), len(of_half), method="wilson")
+        of_half = some.filter(pl.Series([half[group] == row["half"] for group in some["group"]]))
+        means = of_half.group_by("item", "group").agg(pl.col("value").mean())
+        assert row["change"] == pytest.approx(means["value"].mean()) and row["prompts"] == len(means)
+        groups = means["group"].n_unique()
+        ends = proportion_confint(means["value"].mean() * groups, groups, method="wilson")
         np.testing.assert_allclose((row["change_low"], row["change_high"]), ends)
     assert set(tables["interventions"].filter(measure=SIDE_EFFECTS)["half"]) == set(HALVES)
 
 
 def test_their_best_alpha_is_that_of_the_answers(found):
-    best = found[1]["interventions"].filter(pl.col("best"))
+    best = found[1]["interventions"].filter(pl.col("best"), direction="probe")
     assert best["alpha"].n_unique() == 1 and set(best["measure"]) == {ANSWERS, SIDE_EFFECTS}
 
 
 def test_claims_are_named_by_scenario_and_effect(found):
-    assert found[1]["intervention_claims"]["on"].to_list() == [f"s: {ANSWERS}"] * 2
+    claims = found[1]["intervention_claims"]
+    assert claims["on"].to_list() == [f"s: {ANSWERS}"] * 3
+    assert claims["against"].to_list() == ["chance on held-out texts", "random directions", "shuffled labels"]

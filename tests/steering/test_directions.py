@@ -4,6 +4,7 @@ from copy import copy
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from refusals import fails
 from sklearn.linear_model import LogisticRegression
@@ -172,13 +173,26 @@ def test_shuffled_labels_keep_groups_whole_and_classes_as_large(ternary):
     assert abs(np.mean([(labels == right).mean() for labels in draws]) - expected) < 0.03
 
 
-def test_sizes_of_classes_are_about_kept_where_groups_differ_in_size():
+def test_sizes_of_classes_are_kept_where_groups_differ_in_size_and_hold_several_labels():
     made = source(classes=3, number=2)
     made.task.examples = made.task.examples.with_columns(group=made.task.examples["group"] // 3 * 3)
-    sizes = np.mean([np.bincount(made.shuffled(np.random.default_rng(draw))) for draw in range(200)], axis=0)
-    first_of = np.unique(made.task.examples["group"].to_numpy()[made.task.train_E], return_index=True)[1]
-    expected = np.bincount(made.label_E[first_of]) / len(first_of) * len(made.label_E)
-    np.testing.assert_allclose(sizes, expected, rtol=0.08)
+    groups = made.task.examples["group"].to_numpy()[made.task.train_E]
+    assert max(len(set(made.label_E[groups == group])) for group in np.unique(groups)) > 1
+    draws = [made.shuffled(np.random.default_rng(draw)) for draw in range(100)]
+    for labels in draws:
+        np.testing.assert_array_equal(np.bincount(labels), np.bincount(made.label_E))
+    expected = (np.bincount(made.label_E) ** 2).sum() / len(made.label_E) ** 2
+    assert abs(np.mean([(labels == made.label_E).mean() for labels in draws]) - expected) < 0.03
+
+
+def test_minimal_pairs_have_controls_of_both_labels():
+    """Every group holds both: no direction is without a class."""
+    made = source()
+    labels = np.tile(["class 0", "class 1"], len(made.task.examples) // 2)
+    made.task.examples = made.task.examples.with_columns(label=pl.Series(labels))
+    made.task.label_E = np.tile([0, 1], len(labels) // 2)
+    assert set(np.bincount(made.shuffled(np.random.default_rng(0)))) == {int(made.task.train_E.sum()) // 2}
+    assert len(directions("difference", made, 3)) == 4
 
 
 def test_controls_of_a_latent_are_others_that_fire_as_often_each_once(binary):
@@ -205,7 +219,12 @@ def test_what_nothing_speaks_for_is_refused():
 
 
 def test_more_controls_than_latents_fire_are_refused():
-    fails(lambda: directions(PLANTED, source(), WIDTH), f"direction {PLANTED}", f"(draw {WIDTH - 1})")
+    fails(
+        lambda: directions(PLANTED, source(), WIDTH),
+        f"direction {PLANTED}",
+        f"{WIDTH - 2} other latents fire",
+        "lower draws",
+    )
 
 
 @pytest.mark.parametrize("name", ["probe", "difference", "latent-6", "latent-20"])

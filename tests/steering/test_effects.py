@@ -322,13 +322,25 @@ def test_against_the_difference_of_means_each_has_its_alpha_and_its_luck(three, 
 def test_nothing_is_claimed_of_one_group_of_prompts():
     groups = ["a", "a", "b", "b"]
     parts = [rows(draw(1, items=4), groups=groups), rows(draw(2, 3, items=4), controls=True, groups=groups)]
-    assert claims(study(probe=parts)).is_empty()
-    assert claims(study(probe=[one.with_columns(group="item") for one in parts])).height == 1
+    random = [rows(draw(3, 3, items=4), controls=True, groups=groups)]
+    few, many = study(probe=parts, random=random), [one.with_columns(group="item") for one in (*parts, *random)]
+    few.tells = {"probe": {"against": "chance on held-out texts", "difference": 0.4, "p": 1e-9}}
+    assert claims(few).is_empty()  # nor is it held by what held-out texts tell alone
+    assert claims(study(probe=many[:2], random=many[2:])).height == 2
+
+
+def test_without_random_directions_nothing_is_said_of_chance():
+    assert claims(study(probe=[rows(draw(1)), rows(draw(2, 3), controls=True)])).is_empty()
 
 
 def test_latents_are_held_against_other_latents():
-    scenario = study(**{"latent-7": [rows(draw(1)), rows(draw(2, 3), controls=True)]})
-    assert claims(scenario).select("claim", "against").rows() == [("steering by latent 7 > chance", "other latents")]
+    random = [rows(draw(3, 3), controls=True)]
+    scenario = study(**{"latent-7": [rows(draw(1)), rows(draw(2, 3), controls=True)], "random": random})
+    claim = "steering by latent 7 > chance"
+    assert claims(scenario).select("claim", "against").rows() == [
+        (claim, "random directions"),
+        (claim, "other latents"),
+    ]
 
 
 # How often luck alone holds a claim.

@@ -65,7 +65,7 @@ rule steer:
         stored=of(interventions.stored),
         place=of(interventions.place),
         key=of(interventions.key),
-        asked=of(interventions.asked, names=["alphas", "tokens", "prompts", "answers"]),
+        asked=of(interventions.asked, names=["alphas", "tokens", "prompts"]),
         answered=of(interventions.answered),
         prompts=of(interventions.answered_prompts),
         read_layer=of(interventions.read_layer),
@@ -99,7 +99,7 @@ rule read_written:
         model=of(interventions.reader_identity),
         stored=of(interventions.reader_stored),
         layer=of(interventions.reader_layer),
-        version=VERSIONS["steered"],
+        version=VERSIONS["written"],
     message:
         "{wildcards.scenario}: what was written along {wildcards.direction} is read"
     script:

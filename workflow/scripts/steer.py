@@ -22,7 +22,7 @@ with script(snakemake) as log:
     revision = read_weights(inputs.weights)["revision"]
     folder = local_folder(identity, inputs.folder or None, revision)
     causal = has_head(folder)
-    check_head(causal, params.key, asked)
+    check_head(causal, params.key, answers=params.answered is not None, prompts="prompts" in asked)
     model = load_model(identity, folder=folder, revision=revision, causal=causal)
     about, examples = read_about(Path(inputs.encoder)), pl.scan_parquet(inputs.examples).select(COLUMNS).collect()
     neutral = other_texts(inputs.neutral, seed=seed)
@@ -43,5 +43,5 @@ with script(snakemake) as log:
         tokens=asked.get("prompts", {}).get("tokens", 0),
         samples=asked.get("prompts", {}).get("samples", 0),
         seed=seed,
-        read=None if params.read_layer is None else (examples.filter(split="test"), params.read_layer),
+        read=None if params.read_layer is None else (examples, params.read_layer),
     )

@@ -39,6 +39,7 @@ VERSIONS = {
     "recovery": 1,
     "directions": 1,
     "steered": 1,
+    "written": 1,
     "judged": 1,
     "steering": 1,
     "erased": 1,

@@ -103,6 +103,12 @@ def read_sets(place: Place, decoder: Path, *, k: int, draws: int) -> pl.DataFram
     return choose_sets(place.task, decision, *files, place.hidden("mean"), norm_W, k=k, draws=draws)
 
 
+def about_decoder(decoder: Path) -> dict:
+    """What `prepare` says of a decoder: hook, and whether latents can be acted on there."""
+    with safe_open(decoder, "np") as file:
+        return json.loads(file.metadata()["tessera"])
+
+
 def acted_on(place: Place, decoder: Path, key: str) -> Decision:
     """The decision whose latents are acted on in the model, which the config asks for by `key`.
 
@@ -111,8 +117,7 @@ def acted_on(place: Place, decoder: Path, key: str) -> Decision:
     Raises:
         TesseraError: the SAE reads no place of the residual stream, or it is not known what its latents write.
     """
-    with safe_open(decoder, "np") as file:
-        about = json.loads(file.metadata()["tessera"])
+    about = about_decoder(decoder)
     if about["why_not"] or not about["in_stream"]:
         reason = about["why_not"] or f"it reads {about['hook']}, which later layers do not have as it is"
         raise TesseraError(

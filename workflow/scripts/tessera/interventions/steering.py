@@ -127,7 +127,8 @@ def steer(
 
     harm.parquet: `passes.moved` of neutral texts; answers.parquet: of prompts to answer; prompts.parquet and
     written.parquet: texts to continue (column text), and what it writes after them (`models.generating.generate`);
-    hidden/set=<variant>: pooled states at a later layer, of the examples to `read`. Of a model without a head the last
+    hidden/set=<variant>: pooled states at a later layer, of the examples to `read`, but for the plain model of those of
+    the test split. Of a model without a head this
     alone.
     """
     model, options = steered.model, {"max_tokens": steered.max_tokens}
@@ -138,7 +139,9 @@ def steer(
             examples, layer = read
             several = {name: change.of.intervention for name, change in changes.items()}
             settings = options | {"pool_massive": steered.pool_massive, "where": steered.where}
-            write_states(model, steered.place, examples, several, [layer], part, **settings)
+            plain = {"0": several.pop("0")}  # a probe is fitted on its training split
+            for rows, some in ((examples, plain), (examples.filter(split="test"), several)):
+                write_states(model, steered.place, rows, some, [layer], part, **settings)
         if neutral:
             harm = moved(model, neutral, changes, **options)
             write_parquet(part / "harm.parquet", harm.with_columns(variant=pl.col("set").cast(pl.Int64)).drop("set"))
@@ -177,6 +180,6 @@ def told(answers: pl.DataFrame, prompts: pl.DataFrame, variant: int) -> pl.DataF
 
 def with_content(model: TextModel, texts: pl.Series) -> pl.Series:
     """The texts that have a content token for a model, each once."""
-    special, distinct = special_ids(model.tokenizer), texts.unique().sort()
+    special, distinct = special_ids(model.tokenizer), texts.filter(texts.str.strip_chars() != "").unique().sort()
     ids = model.tokenizer(distinct.to_list(), add_special_tokens=False, verbose=False)["input_ids"]
     return distinct.filter(pl.Series([bool({*row} - {*special}) for row in ids], dtype=pl.Boolean))

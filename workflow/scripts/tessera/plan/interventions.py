@@ -2,11 +2,10 @@
 
 from tessera.plan import data, evidence, models
 from tessera.plan.cells import shards_of
+from tessera.steering.measures import NOTHING, RANDOM
 from tessera.study import paths
 from tessera.study.interventions import directions, neutral, place, reader, reads_states, spec
 from tessera.study.study import Study
-
-NOTHING = "nothing"  # the eraser that leaves a model as it is
 
 
 def every(study: Study, pattern: str) -> list[str]:
@@ -174,8 +173,10 @@ def labelled_examples(study: Study, scenario: str) -> list[str]:
 
 def reader_shards(study: Study, scenario: str) -> list[str]:
     """The reader's activations of these data sets."""
+    if not reads_written(study, scenario):
+        return []
     one, names = reader(study, scenario), labelled(study, scenario)
-    return [file for name in names for file in shards_of(study, name, **one)] if one else []
+    return [file for name in names for file in shards_of(study, name, **one)]
 
 
 def plain(study: Study, scenario: str) -> str:
@@ -185,8 +186,8 @@ def plain(study: Study, scenario: str) -> str:
 
 def random(study: Study, scenario: str, eraser: str) -> str | list:
     """What it does with random subspaces erased, for the other erasers."""
-    there = "random" in spec(study, scenario)["erase"] and eraser != "random"
-    return paths.ERASED.format(scenario=scenario, eraser="random") if there else []
+    there = RANDOM in spec(study, scenario)["erase"] and eraser != RANDOM
+    return paths.ERASED.format(scenario=scenario, eraser=RANDOM) if there else []
 
 
 def found(study: Study, part: str) -> list[str]:

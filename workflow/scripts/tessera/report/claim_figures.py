@@ -7,6 +7,7 @@ import polars as pl
 from tessera.report.colours import COLOURS
 from tessera.report.style import COLUMN, STYLE, bars, legend_of, looks
 from tessera.results.contestants import ALL, THESE, present
+from tessera.steering.measures import NATS
 
 VERDICTS = {"holds": COLOURS[2], "undecided": "0.6", "fails": COLOURS[1]}
 ENDS = ("difference", "difference_low", "difference_high")
@@ -18,8 +19,9 @@ def claims(found: pl.DataFrame) -> plt.Figure:
 
     The diamond is for data sets to come (where there is such a row; else for these), in the colour of its verdict, with
     the interval of its level; the numbers at the right count the data sets on which the claim holds, is undecided, and
-    fails. The primary claim is in bold.
+    fails. The primary claim is in bold. Differences in nats are no score's, and stand in the table alone.
     """
+    found = found.filter(~pl.col("metric").is_in(NATS).fill_null(False))
     names = found["claim"].unique(maintain_order=True).to_list()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(2 * COLUMN, 0.7 + 0.19 * len(names)))
@@ -58,7 +60,7 @@ def claims(found: pl.DataFrame) -> plt.Figure:
         differences = found["difference"].drop_nulls().to_list()
         axis.set_xlim(min([*differences, -0.05]) - 0.05, max([*differences, 0.05]) + 0.05)
         axis.set_ylim(len(names) - 0.5, -0.6)
-        axis.set_xlabel("difference in macro F1 (left − right)")
+        axis.set_xlabel("difference in macro F1, or another score (left − right)")
         handles = [
             plt.Line2D([], [], ls="none", marker="|", ms=7, mew=1.4, color=colour, label=verdict)
             for verdict, colour in VERDICTS.items()

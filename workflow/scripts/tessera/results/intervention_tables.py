@@ -66,11 +66,12 @@ def _ratios(values: pl.DataFrame, scenario: Scenario) -> pl.DataFrame:
     )
     by = ["direction", "controls", "half", "alpha"]
     for (direction, control, half, alpha), some in values.join(halves, on="item").group_by(by, maintain_order=True):
-        ratio = some["value"].mean()
-        low, high = proportion_confint(some["value"].sum(), len(some), method="wilson")
+        of_item = some.group_by("item", "group").agg(pl.col("value").mean())  # draws of a prompt are no more prompts
+        groups, ratio = of_item["group"].n_unique(), of_item["value"].mean()
+        low, high = proportion_confint(ratio * groups, groups, method="wilson")
         best = scenario.best(direction, scenario.effects[0])
         about = (direction, control, SIDE_EFFECTS, None, half, alpha, scenario.alphas.index(alpha) == best)
-        rows.append((*about, ratio, low, high, some["draw"].n_unique(), len(some)))
+        rows.append((*about, ratio, low, high, some["draw"].n_unique(), len(of_item)))
     return pl.DataFrame(rows, schema=RESPONSES, orient="row")
 
 

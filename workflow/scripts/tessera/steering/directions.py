@@ -25,9 +25,8 @@ from tessera.probes.fit import fit_at
 from tessera.probes.fitted import LinearProbe
 from tessera.probes.task import Task
 from tessera.probes.verdicts import Effect, Scored, contrast, unseen
-from tessera.steering.measures import CHANCE
+from tessera.steering.measures import CHANCE, RANDOM
 
-RANDOM = "random"
 LATENT, CLAMP = "latent-", "clamp-"  # and its number
 SCHEMA = {
     "draw": pl.Int64,
@@ -90,11 +89,15 @@ class Source:
         return fit_states(self.task, self.hidden_ED)
 
     def shuffled(self, generator: np.random.Generator) -> np.ndarray:
-        """Labels of training texts, exchanged between groups: each has the label of another's first text."""
-        _, first_G, group_E = np.unique(
-            self.task.examples["group"].to_numpy()[self.task.train_E], return_index=True, return_inverse=True
-        )
-        return generator.permutation(self.label_E[first_G])[group_E]
+        """Labels of training texts, exchanged between groups: laid out group by group over the groups in another order.
+
+        Classes keep their sizes, and groups as large as each other exchange their labels whole.
+        """
+        group_E = np.unique(self.task.examples["group"].to_numpy()[self.task.train_E], return_inverse=True)[1]
+        moved_G, within_E = generator.permutation(group_E.max() + 1), generator.random(len(group_E))
+        shuffled_E = np.empty_like(self.label_E)
+        shuffled_E[np.lexsort((within_E, moved_G[group_E]))] = self.label_E[np.argsort(group_E, kind="stable")]
+        return shuffled_E
 
     def telling(self, label_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights [C, K] of the decision's probe, and what each column adds to telling each class (`decision.gaps`).
@@ -199,6 +202,8 @@ def _several(name: str, source: Source, draws: int) -> Iterator[tuple[int, bool,
         for draw in range(1, draws + 1):
             traits_KT = np.log(np.maximum(rate_W[alive], 1e-9))[:, None]
             alike = alive[matched(np.flatnonzero(alive == latent), traits_KT, generators[draw])]
+            if not len(alike):
+                raise TesseraError(f"direction {name}: {draw - 1} other latents fire on training texts; lower draws")
             yield draw, True, source.written(alike, np.ones(len(alike)))
             alive = np.setdiff1d(alive, alike)  # each once
 

@@ -18,8 +18,8 @@ from tessera.examples.splits import hashes
 from tessera.probes.influence import summed
 from tessera.probes.metrics import LEVEL
 from tessera.probes.verdicts import Effect, Part, of_draws, of_tests
-from tessera.steering.directions import OF_LABELS, RANDOM
-from tessera.steering.measures import EFFECTS, HALVES, KL, MEANS, PERPLEXITY, REPORT, VALIDATION, most, title
+from tessera.steering.directions import OF_LABELS
+from tessera.steering.measures import EFFECTS, HALVES, KL, MEANS, PERPLEXITY, RANDOM, REPORT, VALIDATION, most, title
 
 VALUES = {
     "measure": pl.String,
@@ -153,7 +153,7 @@ class Scenario:
         mean_DA = effect_DAI.mean(axis=2)
         if harm_DAI is not None:
             mean_DA = np.where(harm_DAI.mean(axis=2) <= np.log(self.perplexity), mean_DA, -np.inf)
-        smallest = np.abs(self.alphas).argmin()
+        smallest = min(range(len(self.alphas)), key=lambda number: (abs(self.alphas[number]), -self.alphas[number]))
         return np.where(np.isfinite(mean_DA).any(axis=1), mean_DA.argmax(axis=1), smallest)
 
     @property
@@ -192,13 +192,15 @@ def claims(scenario: Scenario) -> pl.DataFrame:
     for effect in scenario.effects:
         for direction in (one for one in scenario.directions if one != RANDOM):
             ours, name = (direction, False), title(direction)
-            if direction in scenario.tells and scenario.best(direction, effect) is not None:
-                told = {"claim": f"steering by {name} > chance", "effect": effect, "metric": "roc_auc"}
-                rows.append(told | scenario.tells[direction])
-            asked = [
-                (f"steering by {name} > chance", effect, title(RANDOM), ours, (RANDOM, True)),
-                (f"steering by {name} > chance", effect, _control(direction), ours, (direction, True)),
+            above = [
+                _above(scenario, effect, effect, title(RANDOM), ours, (RANDOM, True)),
+                _above(scenario, effect, effect, _control(direction), ours, (direction, True)),
             ]
+            if None not in above:  # all or nothing: the claim speaks of all
+                told = [scenario.tells[direction] | {"metric": "roc_auc"}] if scenario.tells else []
+                about = {"claim": f"steering by {name} > chance", "effect": effect, "metric": effect}
+                rows += [about | row for row in (*told, *above)]
+            asked = []
             if direction != MEANS:
                 means = (MEANS, False)
                 asked.append((f"steering by {name} > by {title(MEANS)}", effect, title(MEANS), ours, means))

@@ -7,9 +7,8 @@ import polars as pl
 
 from tessera.evidence.choice import differences, largest, span
 from tessera.steering.directions import Source
-from tessera.steering.measures import RANDOM
+from tessera.steering.measures import NOTHING, RANDOM
 
-NOTHING = "nothing"
 SCHEMA = {
     "draw": pl.Int64,
     "latents": pl.List(pl.Int64),

@@ -23,7 +23,7 @@ ERASERS = {
     "difference": "differences of means",
     "random": "random subspaces",
 }
-RANDOM = "random"
+NOTHING, RANDOM = "nothing", "random"
 CHANCE = 0.5  # ROC AUC
 
 

@@ -43,7 +43,8 @@ def continued_prompts(asked: dict | None, file: str | list, examples: pl.DataFra
         return None
     if "texts" in asked:
         numbers = [str(number) for number in range(len(asked["texts"]))]
-        return pl.DataFrame({"id": numbers, "text": asked["texts"], "group": numbers})
+        listed = pl.DataFrame({"id": numbers, "text": asked["texts"], "group": numbers})
+        return _unseen(listed, examples, "prompts.texts")
     tested = pl.scan_parquet(file).filter(split="test").select("id", "text", "group").collect()
     return _unseen(tested, examples, f"prompts.data: {asked['data']!r}")
 
@@ -55,21 +56,21 @@ def _unseen(prompts: pl.DataFrame, examples: pl.DataFrame, key: str) -> pl.DataF
     logger.info("%s: %d prompts, %d left out: directions are made from them", key, len(kept), without)
     if len(kept) < LEAST:
         raise TesseraError(
-            f"config key interventions.….{key} has {len(kept)} prompts in its test split that no direction is made "
-            f"from; give more, or other ones"
+            f"config key interventions.….{key} has {len(kept)} prompts (of a data set: in its test split) that no "
+            f"direction is made from; give more, or other ones"
         )
     return kept
 
 
-def check_head(causal: bool, key: str, asked: dict) -> None:
-    """Has a model a head, where one is needed: to answer, or to write?
+def check_head(causal: bool, key: str, **needed: bool) -> None:
+    """Has a model a head, where a key of a scenario needs one: to answer, or to write?
 
     Raises:
         TesseraError: it has none.
     """
-    needed = [one for one in ("answers", "prompts") if one in asked]
-    if needed and not causal:
+    name = next((name for name, there in needed.items() if there), None)
+    if name and not causal:
         raise TesseraError(
-            f"config key {key}.{needed[0]}: the model has no head that predicts tokens; name a reader at a later layer "
+            f"config key {key}.{name}: the model has no head that predicts tokens; name a reader at a later layer "
             f"in its place"
         )

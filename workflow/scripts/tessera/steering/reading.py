@@ -7,7 +7,7 @@ import polars as pl
 
 from tessera.base import hive
 from tessera.base.errors import TesseraError
-from tessera.evidence.reading import Place, acted_on, read_decoder
+from tessera.evidence.reading import Place, about_decoder, acted_on, read_decoder
 from tessera.examples.examples import read_examples
 from tessera.features.hidden import read_hidden
 from tessera.features.pooling import read_features
@@ -39,6 +39,12 @@ def source_of(place: Place, decoder: Path, key: str, name: str, k: int) -> Sourc
         TesseraError: there is no such class, or latents cannot be acted on there.
     """
     decision = acted_on(place, decoder, f"{key}.place")
+    hook = about_decoder(decoder)["hook"]
+    if not hook.startswith("resid"):
+        raise TesseraError(
+            f"config key {key}.place: the SAE reads {hook}, beside which the residual stream holds more; choose one of "
+            f"the residual stream"
+        )
     number = class_number(place.task, key, name)
     features_EW = read_features(place.pooled(decision), place.width)
     W_WD = read_decoder(decoder, place.width)
@@ -79,25 +85,26 @@ def measure(
         shards, layer: the reader's activations of all these data sets.
         written: its texts and states of what was written, where it reads that.
     """
-    data, task = next(iter(tasks.items()))
+    task = next(iter(tasks.values()))
     number = class_number(task, key, name)
     variants, parts, texts = pl.read_parquet(steered / "variants.parquet"), [], None
-    hidden = {one: _hidden(hive.at(shards, data=one), layer) for one in tasks} if shards else {}
-    readers = {one: Reader(tasks[one], states_ED) for one, states_ED in hidden.items()}
     if (steered / "harm.parquet").exists():
         parts.append(measuring.of_harm(pl.read_parquet(steered / "harm.parquet")))
     if (steered / "answers.parquet").exists():
         groups = read_examples(answered).select("id", "group")
         parts.append(measuring.of_answers(pl.read_parquet(steered / "answers.parquet"), groups, choice))
     if (steered / "hidden").exists():
-        said = {}
-        for variant in variants["variant"]:
-            states_ED = read_hidden([steered / paths.ABLATED.format(set=variant, layer=layer)], "mean")
-            said[variant] = readers[data].tells(states_ED)
+        plain_ED, *others = (
+            read_hidden([steered / paths.ABLATED.format(set=variant, layer=layer)], "mean")
+            for variant in variants["variant"]
+        )
+        reader = Reader(task, plain_ED)
+        test = [plain_ED[task.split_E == "test"], *others]
+        said = {variant: reader.tells(states_ED) for variant, states_ED in enumerate(test)}
         parts.append(measuring.of_states(said, task.examples.filter(split="test"), number))
     if (steered / "written.parquet").exists():
         texts = pl.read_parquet(steered / "written.parquet")
-        told = _told(texts, tasks, readers, written, layer, judged)
+        told = _told(texts, tasks, shards, written, layer, judged)
         prompts = pl.read_parquet(steered / "prompts.parquet")
         parts.append(measuring.of_written(texts, prompts, told, number))
         texts = _with_scores(texts, prompts, variants, told, number)
@@ -111,7 +118,7 @@ def _hidden(shards: list[str], layer: int) -> np.ndarray:
 def _told(
     texts: pl.DataFrame,
     tasks: dict[str, Task],
-    readers: dict[str, Reader],
+    shards: list[str],
     written: list[str],
     layer: int | None,
     judged: Path | None,
@@ -126,7 +133,8 @@ def _told(
             rows = pl.read_parquet(written[0]).with_row_index("row").select("text", "row")
             row = texts.select("text").join(rows, on="text", how="left", maintain_order="left")["row"]
             states_ED = _hidden(written[1:], layer)[row.drop_nulls().to_numpy()]
-            found[one, READER] = _where(row.is_not_null(), readers[one].tells(states_ED))
+            reader = Reader(tasks[one], _hidden(hive.at(shards, data=one), layer))
+            found[one, READER] = _where(row.is_not_null(), reader.tells(states_ED))
     told = {(measure, None): found[data, measure] for measure in (READER, TFIDF) if (data, measure) in found}
     told |= {(SELECTIVITY, one): found.get((one, READER), found[one, TFIDF]) for one in others}
     if judged is not None:

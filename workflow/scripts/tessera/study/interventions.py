@@ -78,7 +78,10 @@ def _check_looked_at(study: Study, key: str, name: str) -> None:
     if not steers and not one["erase"]:
         raise TesseraError(f"{key}: nothing is to be done; give directions, latents, clamps or erase")
     if steers and not {"answers", "prompts", "reader"} & one.keys():
-        raise TesseraError(f"{key}: nothing says what steering is to change; give answers, prompts or a reader")
+        raise TesseraError(
+            f"{key}: nothing says what steering is to change; give answers, prompts or a reader, or, to erase alone, "
+            f"directions: []"
+        )
     if "answers" in one:
         _check_answers(study, key, one["answers"], model)
     if "data" in one.get("prompts", {}):
@@ -88,6 +91,11 @@ def _check_looked_at(study: Study, key: str, name: str) -> None:
             raise TesseraError(f"{key}.prompts.data: {data!r} is no data set of texts; allowed: {allowed}")
     if "judge" in one and "prompts" not in one:
         raise TesseraError(f"{key}.judge: there is nothing to judge; give prompts")
+    if "judge" in one and one["judge"]["question"].count("{text}") != 1:
+        raise TesseraError(f"{key}.judge.question: it does not hold {{text}} once")
+    blank = [text for text in one.get("prompts", {}).get("texts", []) if not text.strip()]
+    if blank:
+        raise TesseraError(f"{key}.prompts.texts: {blank[0]!r} is blank")
     if "judge" in one and one["judge"]["scale"][0] >= one["judge"]["scale"][1]:
         raise TesseraError(f"{key}.judge.scale: {one['judge']['scale']} is not ascending")
     if "reader" in one:
