@@ -12,12 +12,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sources import DEAD, SETTINGS, SIZE, WIDTH, source
 from tessera.probes.fitted import LinearProbe
-from tessera.steering.directions import DIRECTIONS, OF_LABELS, Source, directions, tells
+from tessera.steering.directions import OF_LABELS, Source, directions, tells
+from tessera.steering.measures import TITLES
 from threadpoolctl import threadpool_limits
 
 DRAWS = 4
 PLANTED = "latent-6"  # of class 1
-NAMES = [*DIRECTIONS, PLANTED]
+NAMES = [*TITLES, PLANTED]
 
 
 @pytest.fixture(scope="module")

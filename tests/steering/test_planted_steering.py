@@ -14,16 +14,16 @@ from tessera.interventions.shard import later
 from tessera.interventions.steering import steer, steered
 from tessera.models.forward import CONTENT
 from tessera.results.claims import judge, of_evidence
-from tessera.steering.directions import DIRECTIONS, directions, tells
+from tessera.steering.directions import directions, tells
 from tessera.steering.effects import Scenario, claims, responses
 from tessera.steering.erasers import NOTHING, erasers
-from tessera.steering.measures import ERASERS
+from tessera.steering.measures import ERASERS, TITLES
 from tessera.steering.reading import left, measure, source_of
 
 PLACE = (LAYER, "resid_post")
 OPTIONS = {"max_tokens": 16, "pool_massive": True}
 ALPHAS = [0.2, 0.5, 1.0]
-NAMED = (*DIRECTIONS, f"latent-{PLANTED}", "latent-5", f"clamp-{PLANTED}")
+NAMED = (*TITLES, f"latent-{PLANTED}", "latent-5", f"clamp-{PLANTED}")
 
 
 def asked(frame: pl.DataFrame) -> pl.DataFrame:
@@ -92,7 +92,7 @@ def test_steering_along_what_is_read_moves_the_answer_and_nothing_else_does(stud
     for name in ("probe", "correlation", "difference", "hidden", f"latent-{PLANTED}", f"clamp-{PLANTED}"):
         moved = changes(values[name], "answers")
         if is_read:
-            assert 0.03 < moved[0] < moved[1] < moved[2], name
+            assert (0.03 if name.startswith("clamp") else 0.1) < moved[0] < moved[1] < moved[2], name
             for other in (values["random"], values[name]):
                 assert abs(changes(other, "answers", controls=True)[2]) < 0.5 * moved[2], name
         elif name != "hidden":  # whose weights lie outside of what states span too; nothing behind reads the others

@@ -4,9 +4,13 @@ import copy
 import json
 
 import pytest
+import yaml
 from refusals import fails
+from tessera.steering.directions import OF_LABELS
+from tessera.steering.erasers import PROJECTIONS
+from tessera.steering.measures import ERASERS, RANDOM, TITLES
 from tessera.study import interventions
-from tessera.study.config import load
+from tessera.study.config import SCHEMA, load
 
 PLACE = "m/1/512/d"
 ANSWERS = {"data": "asked", "choice": "good"}
@@ -186,3 +190,9 @@ def test_a_study_without_saes_has_no_place(config):
 def test_a_name_is_a_folder(config):
     config["interventions"]["../x"] = config["interventions"]["one"]
     fails(lambda: load(config), "config key interventions", "'../x'")
+
+
+def test_the_schema_names_the_directions_and_erasers_that_there_are():
+    keys = yaml.safe_load(SCHEMA.read_text())["properties"]["interventions"]["additionalProperties"]["properties"]
+    assert keys["directions"]["items"]["enum"] == keys["directions"]["default"] == [*TITLES] == [*OF_LABELS, RANDOM]
+    assert keys["erase"]["items"]["enum"] == [*ERASERS] and {*PROJECTIONS} < {*ERASERS}

@@ -98,7 +98,7 @@ rule read_written:
     params:
         model=of(interventions.reader_identity),
         stored=of(interventions.reader_stored),
-        layer=of(interventions.reader_layer),
+        layer=of(interventions.reading_layer),
         version=VERSIONS["written"],
     message:
         "{wildcards.scenario}: what was written along {wildcards.direction} is read"

@@ -23,6 +23,10 @@ from tessera.probes.verdicts import Scored, contrast
 
 WHOLE, COMPUTED = "whole", "computed"
 METRICS = ("macro_f1", "roc_auc")  # the former falls where a decision is shifted too, the latter only where it is lost
+DROP = {
+    **dict.fromkeys(("before", "after", "drop", "drop_low", "drop_high"), pl.Float64),
+    **dict.fromkeys(("draws", "examples"), pl.Int64),
+}
 SCHEMA = {
     "kind": pl.String,
     "class": pl.String,
@@ -31,13 +35,7 @@ SCHEMA = {
     "states": pl.String,
     "of": pl.String,
     "metric": pl.String,
-    "before": pl.Float64,
-    "after": pl.Float64,
-    "drop": pl.Float64,
-    "drop_low": pl.Float64,
-    "drop_high": pl.Float64,
-    "draws": pl.Int64,
-    "examples": pl.Int64,
+    **DROP,
 }
 
 

@@ -5,7 +5,7 @@ import torch
 
 from tessera.activations.massive import is_massive
 from tessera.base.errors import TesseraError
-from tessera.interventions.kinds import Intervention, Nothing
+from tessera.interventions.kinds import Intervention
 from tessera.models.forward import ALL, CONTENT, Change
 
 
@@ -23,7 +23,7 @@ class Acting:
     def __call__(self, state_BTD: torch.Tensor, chosen_BT: np.ndarray) -> torch.Tensor:
         self.pooled_BT = chosen_BT if self.pool_massive else not_massive(state_BTD, chosen_BT)
         acted_BT = np.ones_like(chosen_BT) if self.where == ALL else self.pooled_BT
-        if isinstance(self.intervention, Nothing) or not acted_BT.any():
+        if not acted_BT.any():
             return state_BTD
         if self.intervention.d not in (None, state_BTD.shape[2]):
             raise TesseraError(

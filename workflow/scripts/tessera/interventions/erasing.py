@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tessera.base.files import atomic, write_parquet
+from tessera.base.files import atomic
 from tessera.interventions.acting import acting
+from tessera.interventions.consequences import write_consequences
 from tessera.interventions.kinds import Intervention, Nothing, Projected, Without
 from tessera.interventions.latents import Latents
-from tessera.interventions.passes import moved, write_states
-from tessera.interventions.steering import told
-from tessera.models.answers import answer
+from tessera.interventions.passes import write_states
 from tessera.models.text import TextModel
 
 
@@ -45,8 +44,7 @@ def erase(
 ) -> None:
     """Write the folder `out`: data=<name>/hidden/set=<draw>/layer=…, states of all examples of each data set.
 
-    Of a model with a head also harm.parquet (`passes.moved` of neutral texts) and answers.parquet, by number of the
-    draw (variant); without neutral texts, or prompts, there is none.
+    And what `write_consequences` does, the number of a draw its variant.
     """
     options = {"max_tokens": max_tokens}
     with atomic(out) as part:
@@ -56,12 +54,4 @@ def erase(
                 model, place, rows, several, layers, part / f"data={data}", **options, pool_massive=pool_massive
             )
         changes = {name: acting(place, one, pool_massive=pool_massive) for name, one in several.items()}
-        if neutral:
-            harm = moved(model, neutral, changes, **options)
-            write_parquet(part / "harm.parquet", harm.with_columns(variant=pl.col("set").cast(pl.Int64)).drop("set"))
-        if answered is not None:
-            found = [
-                told(answer(model, answered, change=change, **options), answered, int(name))
-                for name, change in changes.items()
-            ]
-            write_parquet(part / "answers.parquet", pl.concat(found))
+        write_consequences(model, changes, neutral, answered, part, **options)

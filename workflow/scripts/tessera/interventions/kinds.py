@@ -20,7 +20,7 @@ class Intervention(ABC):
 
 
 class Nothing(Intervention):
-    """The identity, bit for bit: no state is even read."""
+    """The identity, bit for bit."""
 
     def added(self, state_ND: torch.Tensor, row_N: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(state_ND)

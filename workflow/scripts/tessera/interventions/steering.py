@@ -12,10 +12,10 @@ import torch
 from tessera.base.errors import TesseraError
 from tessera.base.files import atomic, write_parquet
 from tessera.interventions.acting import acting, not_massive
+from tessera.interventions.consequences import write_consequences
 from tessera.interventions.kinds import Added, Clamped, Intervention
 from tessera.interventions.latents import Latents
-from tessera.interventions.passes import moved, write_states
-from tessera.models.answers import answer
+from tessera.interventions.passes import write_states
 from tessera.models.forward import Batch, Change, forward
 from tessera.models.generating import generate
 from tessera.models.text import TextModel, special_ids
@@ -125,11 +125,9 @@ def steer(
 ) -> None:
     """Write the folder `out`: variants.parquet, and of every variant what follows from it.
 
-    harm.parquet: `passes.moved` of neutral texts; answers.parquet: of prompts to answer; prompts.parquet and
-    written.parquet: texts to continue (column text), and what it writes after them (`models.generating.generate`);
-    hidden/set=<variant>: pooled states at a later layer, of the examples to `read`, but for the plain model of those of
-    the test split. Of a model without a head this
-    alone.
+    What `write_consequences` writes; prompts.parquet and written.parquet: texts to continue (column text), and what the
+    model writes after them (`models.generating.generate`); hidden/set=<variant>: pooled states at a later layer, of the
+    examples to `read`, but for the plain model of those of the test split. Of a model without a head this alone.
     """
     model, options = steered.model, {"max_tokens": steered.max_tokens}
     changes = {str(variant): change for variant, change in steered.changes}
@@ -142,15 +140,7 @@ def steer(
             plain = {"0": several.pop("0")}  # a probe is fitted on its training split
             for rows, some in ((examples, plain), (examples.filter(split="test"), several)):
                 write_states(model, steered.place, rows, some, [layer], part, **settings)
-        if neutral:
-            harm = moved(model, neutral, changes, **options)
-            write_parquet(part / "harm.parquet", harm.with_columns(variant=pl.col("set").cast(pl.Int64)).drop("set"))
-        if answered is not None:
-            found = [
-                told(answer(model, answered, change=change, where=steered.where, **options), answered, int(name))
-                for name, change in changes.items()
-            ]
-            write_parquet(part / "answers.parquet", pl.concat(found))
+        write_consequences(model, changes, neutral, answered, part, max_tokens=steered.max_tokens, where=steered.where)
         if prompts is not None:
             write_parquet(part / "prompts.parquet", prompts)
             written = generate(
@@ -164,18 +154,6 @@ def steer(
                 seed=seed,
             )
             write_parquet(part / "written.parquet", written)
-
-
-def told(answers: pl.DataFrame, prompts: pl.DataFrame, variant: int) -> pl.DataFrame:
-    """A row per prompt: the log-probability of each choice, their names, and the number of the right one, if any."""
-    right = prompts["right"] if "right" in prompts.columns else pl.lit(None, pl.Int64)
-    return answers.select(
-        pl.lit(variant, pl.Int64).alias("variant"),
-        pl.col("id").cast(pl.String),
-        "log_probability",
-        prompts["names"],
-        right.alias("right"),
-    )
 
 
 def with_content(model: TextModel, texts: pl.Series) -> pl.Series:

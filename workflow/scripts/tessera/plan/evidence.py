@@ -82,9 +82,8 @@ def ids(study: Study, model: str, layer: str, width: str, data: str) -> list[int
 
 
 def neutral(study: Study, model: str, width: str, data: str) -> list[str]:
-    """The data sets of neutral texts: those of the config, else the others that the SAE was trained on here."""
-    named = study.evidence.get("neutral", entry(study, model, width).get("train", {}).get("texts", []))
-    return [one for one in named if one != data and one in study.data_of(model)]
+    """The data sets of neutral texts."""
+    return evidence.neutral(study, study.evidence.get("neutral"), model, width, data)
 
 
 def neutral_shards(study: Study, model: str, layer: str, width: str, data: str) -> list[str]:

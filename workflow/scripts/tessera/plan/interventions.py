@@ -109,7 +109,7 @@ def continued(study: Study, scenario: str) -> str | list:
 
 def read_layer(study: Study, scenario: str) -> int | None:
     """The later layer that is read in the steered pass, if any."""
-    return int(reader(study, scenario)["layer"]) if reads_states(study, scenario) else None
+    return reading_layer(study, scenario) if reads_states(study, scenario) else None
 
 
 # What reads what was written.
@@ -135,13 +135,10 @@ def reader_folder(study: Study, scenario: str) -> str | list:
     return models.folder(study, reader(study, scenario)["model"])
 
 
-def reader_layer(study: Study, scenario: str) -> int:
-    return int(reader(study, scenario)["layer"])
-
-
 def reading_layer(study: Study, scenario: str) -> int | None:
     """The layer whose states a probe reads, if any."""
-    return None if reader(study, scenario) is None else reader_layer(study, scenario)
+    one = reader(study, scenario)
+    return one and int(one["layer"])
 
 
 def reader_saes(study: Study, scenario: str) -> list[str]:
@@ -196,11 +193,12 @@ def found(study: Study, part: str) -> list[str]:
 
 
 def measured(study: Study, part: str) -> list[str]:
-    """A part of what steering, or erasing, left, of every scenario."""
+    """A part of what was measured of every direction of every scenario."""
     return every(study, paths.STEERING.replace("{part}", part))
 
 
 def left(study: Study, part: str) -> list[str]:
+    """The same of every eraser."""
     return every(study, paths.ERASURE.replace("{part}", part))
 
 

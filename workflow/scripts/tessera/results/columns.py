@@ -257,7 +257,7 @@ COLUMNS = {
     "largest activation on training texts",
     "alpha": "how far the state is moved along the direction [unit]",
     "half": "half of the prompts: validation, on which the best alpha is chosen, or report",
-    "best": "is it the alpha of the largest effect on the other half, among those of little harm?",
+    "best": "is it the alpha of the largest effect on the validation half, among those of little harm there?",
     "prompt": "id of the prompt",
     "sample": "0: the greedy text; else the number of a drawn one",
     "ended": "did the model end the text itself?",

@@ -26,8 +26,8 @@ from tessera.probes.fitted import LinearProbe
 from tessera.probes.task import Task
 from tessera.probes.verdicts import Effect, Scored, contrast, unseen
 from tessera.steering.measures import CHANCE, RANDOM
+from tessera.study.interventions import CLAMP, LATENT
 
-LATENT, CLAMP = "latent-", "clamp-"  # and its number
 SCHEMA = {
     "draw": pl.Int64,
     "controls": pl.Boolean,
@@ -158,13 +158,12 @@ OF_LABELS: dict[str, Callable[[Source, np.ndarray], Found]] = {
     "difference": _difference,
     "hidden": _hidden,
 }
-DIRECTIONS = (*OF_LABELS, RANDOM)
 
 
 def directions(name: str, source: Source, draws: int) -> pl.DataFrame:
     """A direction (draw 0) and its controls (draws 1 and on), of unit norm; random ones are controls alone.
 
-    name: of DIRECTIONS, or `latent-` or `clamp-` with a number; of the latter the largest activations are there too.
+    name: of OF_LABELS, `random`, or `latent-` or `clamp-` with a number; the last has its largest activations too.
 
     Raises:
         TesseraError: the labels give no direction; a latent to clamp never fires.

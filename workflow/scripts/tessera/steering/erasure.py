@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from tessera.evidence.necessity import METRICS, drop, fit_states, score_of
+from tessera.evidence.necessity import DROP, METRICS, drop, fit_states, score_of
 from tessera.evidence.sufficiency import Scores, difference
 from tessera.probes.influence import summed
 from tessera.probes.metrics import LEVEL
@@ -27,13 +27,7 @@ SCHEMA = {
     "measure": pl.String,
     "data": pl.String,
     "at_layer": pl.Int64,
-    "before": pl.Float64,
-    "after": pl.Float64,
-    "drop": pl.Float64,
-    "drop_low": pl.Float64,
-    "drop_high": pl.Float64,
-    "draws": pl.Int64,
-    "examples": pl.Int64,
+    **DROP,
 }
 States = Callable[[str, int], list[np.ndarray]]  # data set, layer → states [E, d] of each draw
 

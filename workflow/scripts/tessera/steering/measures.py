@@ -2,6 +2,8 @@
 
 import math
 
+from tessera.study.interventions import CLAMP, LATENT
+
 VALIDATION, REPORT = HALVES = ("validation", "report")
 # What is meant to change, the first that there is decides claims of harm: in nats, or (all others) a probability.
 ANSWERS, READER, TFIDF, JUDGE, STATES = EFFECTS = ("answers", "reader", "tfidf", "judge", "states")
@@ -29,8 +31,9 @@ CHANCE = 0.5  # ROC AUC
 
 def title(direction: str) -> str:
     """A direction's name in figures and claims."""
-    kind, _, number = direction.partition("-")
-    return TITLES.get(direction) or f"latent {number}{', clamped' if kind == 'clamp' else ''}"
+    if direction.startswith(CLAMP):
+        return f"latent {direction.removeprefix(CLAMP)}, clamped"
+    return TITLES.get(direction) or f"latent {direction.removeprefix(LATENT)}"
 
 
 def most(metric: str) -> float:

@@ -25,6 +25,13 @@ def named(study: Study, names: list[str]) -> list[tuple[str, str, str, str]]:
     return [place for place in every_place(study) if any(place[: len(name)] == name for name in wanted)]
 
 
+def neutral(study: Study, named: list[str] | None, model: str, width: str, data: str) -> list[str]:
+    """The data sets of neutral texts at a place: those named, else the others that its SAE was trained on here."""
+    texts = study.saes[study.sae_entry(*study.sae_owner(model, width))].get("train", {}).get("texts", [])
+    several = texts if named is None else named
+    return [one for one in several if one != data and one in study.data_of(model)]
+
+
 def check(study: Study) -> None:
     """Does every name of the section evidence name a place, and every place have what is asked of it?
 

@@ -1,10 +1,13 @@
 """Scenarios of interventions: the place that they act at, what they look at, checked against the rest of a config."""
 
 from tessera.base.errors import TesseraError
+from tessera.study import evidence
 from tessera.study.evidence import AXES, every_place
 from tessera.study.grid import parse_width
 from tessera.study.media import holds, reads
 from tessera.study.study import Study
+
+LATENT, CLAMP = "latent-", "clamp-"  # a direction that is one latent, added or held, and its number
 
 
 def place(study: Study, scenario: str) -> dict[str, str]:
@@ -30,16 +33,14 @@ def spec(study: Study, scenario: str) -> dict:
 
 def directions(scenario: dict) -> list[str]:
     """The directions of a scenario's entry, latents by number among them."""
-    by_number = {"latent": scenario["latents"], "clamp": scenario["clamps"]}
-    return [*scenario["directions"], *(f"{kind}-{latent}" for kind, some in by_number.items() for latent in some)]
+    by_number = {LATENT: scenario["latents"], CLAMP: scenario["clamps"]}
+    return [*scenario["directions"], *(f"{kind}{latent}" for kind, some in by_number.items() for latent in some)]
 
 
 def neutral(study: Study, scenario: str) -> list[str]:
-    """The data sets of neutral texts: those of the config, else the others that the SAE was trained on here."""
-    here = place(study, scenario)
-    entry = study.saes[study.sae_entry(*study.sae_owner(here["model"], here["width"]))]
-    named = spec(study, scenario).get("neutral", entry.get("train", {}).get("texts", []))
-    return [one for one in named if one != here["data"] and one in study.data_of(here["model"])]
+    """The data sets of neutral texts of a scenario."""
+    here = {axis: value for axis, value in place(study, scenario).items() if axis != "layer"}
+    return evidence.neutral(study, spec(study, scenario).get("neutral"), **here)
 
 
 def check(study: Study) -> None:
