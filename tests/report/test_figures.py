@@ -39,6 +39,11 @@ def test_claims_count_verdicts_and_leave_out_the_row_of_all():
     rows = [row | {"on": str(n), "verdict": verdict, "difference": d} for n, (verdict, d) in enumerate(each)]
     rows.append(row | {"on": ALL, "verdict": "holds", "difference": 0.05})
     assert "2 / 1 / 1" in texts(claim_figures.claims(pl.DataFrame(rows)))
+    nats = row | {"claim": "c > d", "role": "primary", "metric": "answers", "on": "s: answers", "difference": 3.0}
+    figure = claim_figures.claims(pl.DataFrame([*rows, nats | {"verdict": "holds"}]))
+    assert {"2 / 1 / 1", "1 / 0 / 0"} <= set(texts(figure))  # counted, though it has no place on the axis
+    assert figure.axes[0].get_xlim()[1] < 1
+    assert [label.get_fontweight() for label in figure.axes[0].get_yticklabels()] == ["normal", "bold"]
 
 
 def test_behaviour_names_everyone_and_the_target():

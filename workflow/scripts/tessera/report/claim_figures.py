@@ -19,16 +19,16 @@ def claims(found: pl.DataFrame) -> plt.Figure:
 
     The diamond is for data sets to come (where there is such a row; else for these), in the colour of its verdict, with
     the interval of its level; the numbers at the right count the data sets on which the claim holds, is undecided, and
-    fails. The primary claim is in bold. Differences in nats are no score's, and stand in the table alone.
+    fails. The primary claim is in bold. Differences in nats are counted and not drawn: they have no place on this axis.
     """
-    found = found.filter(~pl.col("metric").is_in(NATS).fill_null(False))
+    scored = found.filter(~pl.col("metric").is_in(NATS).fill_null(False))
     names = found["claim"].unique(maintain_order=True).to_list()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(2 * COLUMN, 0.7 + 0.19 * len(names)))
         axis.axvline(0, color="0.5", lw=0.6, zorder=0)
         for y, name in enumerate(names):
-            rows = found.filter(claim=name)
-            each = rows.filter(~pl.col("on").is_in([ALL, THESE]))
+            rows, counted = (some.filter(claim=name) for some in (scored, found))
+            each, counted = (some.filter(~pl.col("on").is_in([ALL, THESE])) for some in (rows, counted))
             for verdict, colour in VERDICTS.items():
                 axis.plot(
                     each.filter(verdict=verdict)["difference"],
@@ -51,13 +51,13 @@ def claims(found: pl.DataFrame) -> plt.Figure:
                     mfc="white",
                     elinewidth=0.8,
                 )
-            counts = " / ".join(str((each["verdict"] == verdict).sum()) for verdict in VERDICTS)
+            counts = " / ".join(str((counted["verdict"] == verdict).sum()) for verdict in VERDICTS)
             axis.annotate(counts, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=6)
         axis.annotate("holds / undecided / fails", (1.01, -0.8), xycoords=("axes fraction", "data"), fontsize=6)
         axis.set_yticks(range(len(names)), names)
         for label, name in zip(axis.get_yticklabels(), names, strict=True):
             label.set_fontweight("bold" if "primary" in found.filter(claim=name)["role"] else "normal")
-        differences = found["difference"].drop_nulls().to_list()
+        differences = scored["difference"].drop_nulls().to_list()
         axis.set_xlim(min([*differences, -0.05]) - 0.05, max([*differences, 0.05]) + 0.05)
         axis.set_ylim(len(names) - 0.5, -0.6)
         axis.set_xlabel("difference in macro F1, or another score (left − right)")
