@@ -45,7 +45,7 @@ VERSIONS = {
     "erased": 1,
     "tables": 8,
     "claims": 4,
-    "figures": 6,
+    "figures": 7,
     "pages": 2,
     "explorer": 1,
 }
